@@ -1,0 +1,1 @@
+"""The unattended flasher: plan, inventory, flash or report, receipt."""

@@ -1,0 +1,1 @@
+"""Writes an image to a disk and proves it; knows no screen and no server."""

@@ -1,0 +1,72 @@
+"""Takes the bytes of a source in, in order, counts them, and hashes them beside everything else."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+from collections.abc import Callable
+
+from bty.flash.blocks import Block, BlockPool
+from bty.sources.source import ImageSource
+
+
+class RunningDigest:
+    """The sha256 of a stream, computed in a thread of its own (hashlib lets the other threads run meanwhile)."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._queue: queue.SimpleQueue[memoryview | Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="wire-digest", daemon=True)
+        self._thread.start()
+
+    def submit(self, piece: memoryview) -> None:
+        """Add the next bytes; their memory must stay as it is until `then`'s call comes."""
+        self._queue.put(piece)
+
+    def then(self, call: Callable[[], None]) -> None:
+        """Call *call* once everything submitted so far is hashed."""
+        self._queue.put(call)
+
+    def hexdigest(self) -> str:
+        """Return the digest of everything submitted so far, waiting for it."""
+        caught_up = threading.Event()
+        self.then(caught_up.set)
+        caught_up.wait()
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, memoryview):
+                self._hash.update(item)
+            else:
+                item()
+
+
+class Intake:
+    """A source and the digest of what it delivered."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+        self.bytes_read = 0
+        self.digest = RunningDigest()
+
+    def fill(self, block: Block, pool: BlockPool, limit: int) -> bool:
+        """Fill *block* with up to *limit* bytes; False where the source had no more. One of its users is this digest."""
+        block.length = 0
+        try:
+            while block.length < limit:
+                count = self.source.readinto(block.view[block.length : limit], self.digest.hexdigest)
+                if not count:
+                    break
+                self.digest.submit(block.view[block.length : block.length + count])
+                block.length += count
+                self.bytes_read += count
+        finally:
+            self.digest.then(lambda: pool.give_back(block))
+        return block.length > 0

@@ -1,0 +1,207 @@
+"""Decodes a qcow2 image from one pass over its bytes: no temporary copy, no second fetch, nothing unhashed.
+
+The tables are read first, by random access; then the whole file streams by once, and each cluster is delivered as it passes.
+The bytes of the tables are compared again when the stream reaches them, so that a digest over the stream covers all that was used.
+This room knows the format and nothing of sources, disks or processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
+
+from bty.errors import IntegrityFailed, SourceFailed
+from bty.flash.blocks import ALIGNMENT, BLOCK_BYTES, Block
+from bty.flash.qcow2_tables import SECTOR, Qcow2Plan, UnusableImage, plan_qcow2
+
+__all__ = ["Qcow2Plan", "Qcow2Stream", "UnusableImage", "plan_qcow2"]
+
+_BATCH_BYTES = BLOCK_BYTES // 2  # of guest data a job of the pool; a cluster has 2 MiB at most
+
+
+class Qcow2Stream:
+    """Turns the bytes of a planned image, fed in order, into writes of guest data.
+
+    *write_part*, where it is given, takes decompressed data in place of *write*: a block, where in it, and the guest offset.
+    All zero runs are told at the first `feed`, before any data. `write` and `zero` are called on the feeding thread only; the data
+    is valid during the call, its length a multiple of 512. Memory: a few blocks and a few MiB for the pool.
+    """
+
+    def __init__(
+        self,
+        plan: Qcow2Plan,
+        write: Callable[[int, memoryview | bytes | bytearray], None],
+        zero: Callable[[int, int], None],
+        write_part: Callable[[Block, int, int, int], None] | None = None,
+    ) -> None:
+        self._plan, self._write, self._zero = plan, write, zero
+        # Smaller clusters lie in a block where no direct write may begin.
+        self._write_part = write_part if write_part and plan.cluster_size % ALIGNMENT == 0 else self._write_view
+        self._at = 0  # up to here the file is dealt with
+        self._sector = bytearray()  # the begun sector behind it
+        self._told = False
+        self._table, self._hash = 0, sha256()
+        self._next = 0  # the first run that has not begun
+        self._open: list[int] = []  # runs that have begun and not ended
+        self._packed: list[int] = []  # compressed clusters that have begun and not ended; their bytes are in the tail
+        self._tail, self._tail_at = bytearray(), 0
+        self._batch: list[tuple[int, bytes]] = []
+        self._jobs: deque[tuple[Block, Future[list[tuple[int, int, int]]]]] = deque()
+        self._workers = min(8, max(2, os.cpu_count() or 2))
+        self._pool: ThreadPoolExecutor | None = None
+        self._free: list[Block] = []
+
+    def feed(self, block: memoryview | bytes) -> None:
+        """Take the next bytes of the file and write what they complete.
+
+        Blocks. Raises `IntegrityFailed` where the bytes differ from the plan or do not decode, `SourceFailed` where they are too many.
+        """
+        if not self._told:
+            self._told = True
+            for offset, length in self._plan.zero_runs():
+                self._zero(offset, length)
+        view = memoryview(block).cast("B")
+        if self._at + len(self._sector) + len(view) > self._plan.file_size:
+            raise SourceFailed(f"the qcow2 image is longer than the {self._plan.file_size} bytes it was said to have")
+        if self._sector:
+            missing = SECTOR - len(self._sector)
+            self._sector += view[:missing]
+            view = view[missing:]
+            if len(self._sector) < SECTOR:
+                return
+            self._take(memoryview(bytes(self._sector)))
+            self._sector.clear()
+        whole = len(view) // SECTOR * SECTOR
+        if whole:
+            self._take(view[:whole])
+        self._sector += view[whole:]
+
+    def finish(self) -> None:
+        """Write what is still under way. Raises `SourceFailed` when the file ended too early, and what `feed` raises."""
+        try:
+            self.feed(b"")
+            missing = self._plan.file_size - self._at - len(self._sector)
+            if missing:
+                raise SourceFailed(f"the qcow2 image ended {missing} bytes too early")
+            if self._sector:
+                self._take(memoryview(bytes(self._sector)))
+                self._sector.clear()
+            self._submit()
+            while self._jobs:
+                self._collect()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the threads; may be called at any time and twice."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def _take(self, view: memoryview) -> None:
+        end = self._at + len(view)
+        self._prove_tables(view, end)
+        self._extend_tail(view)
+        self._open = [index for index in self._open if not self._pass_run(index, view, end)]
+        hosts, sizes, count = self._plan.hosts, self._plan.sizes, len(self._plan.hosts)
+        while self._next < count and hosts[self._next] < end:
+            index, self._next = self._next, self._next + 1
+            if not sizes[index] & 1:
+                if not self._pass_run(index, view, end):
+                    self._open.append(index)
+                continue
+            start, length = hosts[index], sizes[index] // 2
+            if start + length <= end:
+                self._add_packed(index, bytes(view[start - self._at :][:length]))
+                continue
+            if not self._packed:
+                self._tail, self._tail_at = bytearray(view[start - self._at :]), start
+            self._packed.append(index)
+        self._at = end
+
+    def _pass_run(self, index: int, view: memoryview, end: int) -> bool:
+        """Write the part of a run that is in view; tell whether that was its end."""
+        host, size = self._plan.hosts[index], self._plan.sizes[index] // 2
+        start, stop = max(host, self._at), min(host + size, end)
+        self._write(self._plan.guests[index] + start - host, view[start - self._at : stop - self._at])
+        return host + size <= end
+
+    def _prove_tables(self, view: memoryview, end: int) -> None:
+        tables = self._plan.tables
+        while self._table < len(tables):
+            offset, length, digest = tables[self._table]
+            if offset >= end:
+                return
+            self._hash.update(view[max(0, offset - self._at) : max(0, offset + length - self._at)])
+            if offset + length > end:
+                return
+            if self._hash.digest() != digest:
+                raise IntegrityFailed(f"the qcow2 image changed while it was read: its table at {offset} is another one now")
+            self._table, self._hash = self._table + 1, sha256()
+
+    def _extend_tail(self, view: memoryview) -> None:
+        """Complete the compressed clusters that began in an earlier block."""
+        if not self._packed:
+            return
+        hosts, sizes = self._plan.hosts, self._plan.sizes
+        need = max(hosts[index] + sizes[index] // 2 for index in self._packed)
+        self._tail += view[: need - self._at]
+        have, waiting = self._tail_at + len(self._tail), []
+        for index in self._packed:
+            start = hosts[index] - self._tail_at
+            if hosts[index] + sizes[index] // 2 <= have:
+                self._add_packed(index, bytes(self._tail[start : start + sizes[index] // 2]))
+            else:
+                waiting.append(index)
+        self._packed = waiting
+
+    def _add_packed(self, index: int, data: bytes) -> None:
+        self._batch.append((self._plan.guests[index], data))
+        if len(self._batch) * self._plan.cluster_size >= _BATCH_BYTES:
+            self._submit()
+
+    def _submit(self) -> None:
+        if not self._batch:
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._workers, "qcow2")
+            self._free = [Block() for _ in range(2 * self._workers + 1)]
+        while not self._free:
+            self._collect()
+        block = self._free.pop()
+        self._jobs.append((block, self._pool.submit(_inflate_batch, self._plan, self._batch, block)))
+        self._batch = []
+        while self._jobs and self._jobs[0][1].done():
+            self._collect()
+
+    def _write_view(self, block: Block, start: int, end: int, offset: int) -> None:
+        self._write(offset, block.view[start:end])
+
+    def _collect(self) -> None:
+        block, job = self._jobs.popleft()
+        for guest, start, end in job.result():
+            self._write_part(block, start, end, guest)
+        self._free.append(block)
+
+
+def _inflate_batch(plan: Qcow2Plan, batch: list[tuple[int, bytes]], block: Block) -> list[tuple[int, int, int]]:
+    """Decompress clusters into *block*, in the guest's order; return guest offset, start and end of each run of neighbours.
+
+    Runs in the pool; the libraries let go of the GIL.
+    """
+    batch.sort()
+    runs: list[tuple[int, int, int]] = []
+    size = plan.cluster_size
+    for index, (guest, data) in enumerate(batch):
+        start = index * size
+        if not plan.inflate(data, block.view[start : start + size]):
+            raise IntegrityFailed(f"the qcow2 image is damaged: the compressed cluster for {guest} does not decode")
+        end = start + min(size, plan.virtual_size - guest)
+        if runs and runs[-1][0] + start - runs[-1][1] == guest:
+            runs[-1] = (*runs[-1][:2], end)
+        else:
+            runs.append((guest, start, end))
+    return runs

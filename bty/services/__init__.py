@@ -1,0 +1,1 @@
+"""The use-cases of an operator, a machine and a schedule."""

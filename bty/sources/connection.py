@@ -1,0 +1,133 @@
+"""One GET on a connection of its own, which another thread can shut down."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
+
+from bty import __version__
+from bty.errors import SourceFailed
+
+_CONNECT_TIMEOUT_S = 10.0
+_HEADERS_TIMES = 4  # headers that trickle may take as many read timeouts as a silence may
+
+
+class Broken(Exception):
+    """A connection that could not be made, or that ended too early: worth another try."""
+
+
+class Refused(SourceFailed):
+    """This address will not serve the image; another one may."""
+
+
+class Response:
+    """An answer whose headers have come, and the socket under it."""
+
+    def __init__(self, sock: socket.socket, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.reason = response.reason
+        self.length = response.length
+        self._sock = sock
+        self._response = response
+
+    @classmethod
+    def get(cls, url: str, headers: Mapping[str, str], read_timeout_s: float, connected: Callable[[socket.socket], None]) -> Response:
+        """Connect, send one GET and wait for its headers; redirects are the caller's. Raises `Broken`, `Refused`.
+
+        *connected* is told the socket before the first wait, so that another thread can shut it down.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise Refused(f"not an http address: {url[:200]!r}: {error}") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Refused(f"not an http address: {url[:200]!r}")
+        try:
+            connection = _connection(parts.scheme, parts.hostname, port)
+        except http.client.InvalidURL as error:
+            raise Refused(f"not an http address: {url[:200]!r}: {error}") from error
+        try:
+            connection.connect()
+            sock = connection.sock
+            sock.settimeout(read_timeout_s)
+            connected(sock)
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("GET", target, headers={"User-Agent": f"bty/{__version__}", "Connection": "close", **headers})
+            return cls(sock, _headers(connection, sock, read_timeout_s * _HEADERS_TIMES))
+        except ssl.SSLCertVerificationError as error:
+            connection.close()
+            raise Refused(f"{parts.netloc}: its certificate is not trusted: {error.verify_message}") from error
+        except (http.client.InvalidURL, ValueError) as error:
+            connection.close()
+            raise Refused(f"not an http address: {url[:200]!r}: {error}") from error
+        except (http.client.HTTPException, OSError) as error:
+            connection.close()
+            raise Broken(f"{parts.netloc}: {_words(error)}") from error
+        except SourceFailed:
+            connection.close()
+            raise
+
+    def header(self, name: str) -> str | None:
+        """Return a header of the answer."""
+        return self._response.getheader(name)
+
+    @property
+    def ended_whole(self) -> bool:
+        """Tell whether an end without a known length is a proper end: chunked says so, a closed connection may."""
+        return self.length is None
+
+    def readinto(self, view: memoryview) -> int:
+        """Put the next bytes of the body into *view*; 0 is its end, or a cut. Raises `Broken`."""
+        try:
+            return self._response.readinto(view)
+        except (http.client.HTTPException, OSError, ValueError) as error:
+            raise Broken(_words(error)) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._response.close()
+        self._sock.close()
+
+
+def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    if scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=_CONNECT_TIMEOUT_S, context=ssl.create_default_context())
+    return http.client.HTTPConnection(host, port, timeout=_CONNECT_TIMEOUT_S)
+
+
+def _headers(connection: http.client.HTTPConnection, sock: socket.socket, limit_s: float) -> http.client.HTTPResponse:
+    """Wait for the headers, *limit_s* at most, however they trickle."""
+    expired = threading.Event()
+
+    def give_up() -> None:
+        expired.set()
+        shut_down(sock)
+
+    timer = threading.Timer(limit_s, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        response = connection.getresponse()
+    finally:
+        timer.cancel()
+    if expired.is_set():  # half of them, which nothing else can tell from the whole
+        response.close()
+        raise http.client.HTTPException(f"no whole answer in {limit_s:g} s")
+    return response
+
+
+def shut_down(sock: socket.socket) -> None:
+    """Make a read on *sock* that blocks in another thread return."""
+    try:
+        sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it was closed already, which is what was wanted
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__

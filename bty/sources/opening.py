@@ -1,0 +1,127 @@
+"""From what a person or a plan calls an image to a source of its bytes and its format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from bty.errors import InvalidInput, SourceFailed
+from bty.model.image import ImageFormat, detect_format, is_tarball, parse_format, source_basename
+from bty.sources import documents
+from bty.sources.files import FileSource
+from bty.sources.http import Endpoint, HttpSource, Location
+from bty.sources.source import ImageSource
+from bty.sources.spool import SpoolWhereNeeded
+from bty.units import MIB
+
+if TYPE_CHECKING:
+    from bty.sources.oras import ResolvedImage
+
+_PACKINGS = (".gz", ".xz", ".zst", ".bz2")
+_BMAP_LIMIT_BYTES = 64 * MIB
+_BMAP_TIMEOUT_S = 3.0  # looked for on the off chance, so a slow server may not hold up a flash
+
+
+def open_image(
+    image: str, *, image_format: str | None = None, sha256: str | None = None, origin: str | None = None
+) -> tuple[ImageSource, ImageFormat]:
+    """Return the source called *image* and its format. Asks a registry where it is an `oras://` reference.
+
+    *origin* is a second location of the same bytes. A format that is given wins over what the name says; nothing is
+    ever guessed from the bytes. Raises `InvalidInput`, `SourceFailed`.
+    """
+    if not _is_remote(image):
+        source: ImageSource = FileSource(image.removeprefix("file://"))
+        return source, _choose_format(image_format, source.name)
+    try:
+        urlsplit(image), urlsplit(origin or "")
+    except ValueError as error:
+        raise InvalidInput(f"not an address: {image[:200]!r}: {error}") from error
+    locations, digest, size, title = [], sha256, None, None
+    if _is_oras(image):
+        from bty.sources import oras  # only who asks a registry loads its client
+
+        resolved = oras.resolve(oras.pin(image, sha256) if sha256 else image)
+        digest, size, title = resolved.digest, resolved.size_bytes, resolved.title
+        locations.append(_registry_location(image, [resolved], digest))
+    else:
+        locations.append(Location.of(image))
+    if origin and origin != image:
+        locations.append(_registry_location(origin, [], digest) if _is_oras(origin) else Location.of(origin))
+    name = title or source_basename(image)
+    fallback = ImageFormat.IMG_GZ if _is_oras(image) and title is None else None
+    chosen = _choose_format(image_format, name, fallback)
+    stream = HttpSource(locations, name=name, digest=digest, size=size)
+    return SpoolWhereNeeded(stream) if chosen is ImageFormat.QCOW2 else stream, chosen
+
+
+def read_document(location: str, limit_bytes: int) -> bytes:
+    """Return a small document from a path or an http address. Raises `SourceFailed`."""
+    if _is_remote(location):
+        return documents.fetch_document(location, max_bytes=limit_bytes).body
+    try:
+        return Path(location.removeprefix("file://")).read_bytes()
+    except OSError as error:
+        raise SourceFailed(f"cannot read {location}: {error.strerror}") from error
+
+
+def find_bmap(image: str) -> bytes | None:
+    """Return the bmap that lies beside *image*, under its name with `.bmap`, with or without the packing's suffix."""
+    stem = next((image.removesuffix(packing) for packing in _PACKINGS if image.endswith(packing)), None)
+    names = [f"{name}.bmap" for name in (stem, image) if name]
+    if not _is_remote(image):
+        return next((document for name in names if (document := _read_beside(Path(name.removeprefix("file://"))))), None)
+    if _is_oras(image) or "?" in image:
+        return None
+    for name in names:
+        try:
+            return _bmap_or_none(documents.fetch_document(name, max_bytes=_BMAP_LIMIT_BYTES, timeout_s=_BMAP_TIMEOUT_S).body)
+        except documents.HttpStatus:
+            continue
+        except (SourceFailed, InvalidInput):
+            return None
+    return None
+
+
+def _read_beside(path: Path) -> bytes | None:
+    try:
+        return _bmap_or_none(path.read_bytes()) if path.is_file() else None
+    except OSError:  # one letter too long, for example
+        return None
+
+
+def _bmap_or_none(document: bytes) -> bytes | None:
+    """Return *document* if it is a bmap: some servers answer every name with something."""
+    return document if b"<bmap" in document[:4096] else None
+
+
+def _registry_location(src: str, answers: list[ResolvedImage], digest: str | None) -> Location:
+    """Return a location that asks the registry before each connection, since its tokens run out.
+
+    *answers* are used first; then always *digest* is asked for, so that a tag that moves meanwhile changes nothing.
+    """
+
+    def find() -> Endpoint:
+        from bty.sources import oras
+
+        resolved = answers.pop() if answers else oras.resolve(oras.pin(src, digest) if digest else src)
+        return Endpoint(resolved.url, resolved.headers)
+
+    return Location(find=find, shown=src)
+
+
+def _choose_format(given: str | None, name: str, fallback: ImageFormat | None = None) -> ImageFormat:
+    chosen = parse_format(given) if given else detect_format(name) or fallback
+    if chosen is None:
+        hint = "an archive of files cannot be flashed, an image of a disk can" if is_tarball(name) else "say it with --format"
+        raise InvalidInput(f"the name {name[:200]!r} does not tell the format of the image", hint=hint)
+    return chosen
+
+
+def _is_remote(location: str) -> bool:
+    return location.lower().startswith(("http://", "https://", "oras://"))
+
+
+def _is_oras(location: str) -> bool:
+    return location.lower().startswith("oras://")
