@@ -234,7 +234,7 @@ async def test_a_server_that_gives_no_plan_is_asked_again(daemon: Daemon, tmp_pa
         make_config(state)
         with daemon_process(state, port=port):
             await machine.type("t", enter=False)
-            await machine.wait("Nothing is left to do here", 60)
+            await machine.wait("The machine restarts.", 60)
 
 
 async def test_a_flash_that_nobody_asked_for_by_hand_is_seen_on_the_console(daemon: Daemon, tmp_path: Path) -> None:

@@ -109,7 +109,8 @@ class _Terminated(KeyboardInterrupt):
 def _signals() -> Iterator[None]:
     """Have a signal end no flash unheard: work begins before the screen is there to take signals, and goes on after it.
 
-    The screen has handlers of its own and puts these back.
+    The screen has handlers of its own and puts these back. SIGINT is taken up as well: a shell starts its background programs
+    with it ignored, and Python leaves that so.
     """
 
     def hang_up(_number: int, _frame: object) -> None:
@@ -119,7 +120,7 @@ def _signals() -> Iterator[None]:
     def terminate(_number: int, _frame: object) -> None:
         raise _Terminated
 
-    handlers = {signal.SIGTERM: terminate, signal.SIGHUP: hang_up}
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate, signal.SIGHUP: hang_up}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
