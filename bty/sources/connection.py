@@ -5,12 +5,12 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from bty import __version__
 from bty.errors import SourceFailed
+from bty.sources.deadline import Deadline
 
 _CONNECT_TIMEOUT_S = 10.0
 _HEADERS_TIMES = 4  # headers that trickle may take as many read timeouts as a silence may
@@ -102,31 +102,13 @@ def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPCon
 
 def _headers(connection: http.client.HTTPConnection, sock: socket.socket, limit_s: float) -> http.client.HTTPResponse:
     """Wait for the headers, *limit_s* at most, however they trickle."""
-    expired = threading.Event()
-
-    def give_up() -> None:
-        expired.set()
-        shut_down(sock)
-
-    timer = threading.Timer(limit_s, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
+    with Deadline(limit_s) as deadline:
+        deadline.watch(sock)
         response = connection.getresponse()
-    finally:
-        timer.cancel()
-    if expired.is_set():  # half of them, which nothing else can tell from the whole
+    if deadline.expired:  # half of them, which nothing else can tell from the whole
         response.close()
         raise http.client.HTTPException(f"no whole answer in {limit_s:g} s")
     return response
-
-
-def shut_down(sock: socket.socket) -> None:
-    """Make a read on *sock* that blocks in another thread return."""
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # it was closed already, which is what was wanted
 
 
 def _words(error: Exception) -> str:

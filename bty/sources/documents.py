@@ -6,10 +6,10 @@ Everything here blocks; a caller with an event loop runs it in a thread.
 from __future__ import annotations
 
 import http.client
-import time
+import socket
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import IO
@@ -17,10 +17,12 @@ from urllib.parse import urlsplit
 
 from bty import __version__
 from bty.errors import InvalidInput, SourceFailed
+from bty.sources.deadline import Deadline
 from bty.units import KIB, format_bytes
 
 MAX_REDIRECTS = 5
 _BLOCK_BYTES = 64 * KIB
+_Connected = Callable[[socket.socket], None]
 
 
 class HttpStatus(SourceFailed):
@@ -58,14 +60,49 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return following
 
 
-def make_opener() -> urllib.request.OpenerDirector:
-    """Return an opener that speaks http and https and nothing else, with bounded redirects."""
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, connected: _Connected) -> None:
+        super().__init__()
+        self._connected = connected
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        connected = self._connected
+
+        class Connection(http.client.HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                connected(self.sock)
+
+        return self.do_open(Connection, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, connected: _Connected) -> None:
+        super().__init__()
+        self._connected = connected
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        connected = self._connected
+
+        class Connection(http.client.HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                connected(self.sock)
+
+        return self.do_open(Connection, req)
+
+
+def make_opener(connected: _Connected = lambda _sock: None) -> urllib.request.OpenerDirector:
+    """Return an opener that speaks http and https and nothing else, with bounded redirects.
+
+    *connected* is told each socket before the first wait for an answer.
+    """
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
         urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        _Http(connected),
+        _Https(connected),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         _Redirects(),
@@ -102,13 +139,29 @@ def fetch_version(url: str, *, timeout_s: float = 10.0) -> str | None:
 
 def _request(method: str, url: str, *, max_bytes: int, timeout_s: float, headers: Mapping[str, str] | None) -> Document:
     _check_url(url)
-    deadline = time.monotonic() + timeout_s
+    document, failure = None, None
+    with Deadline(timeout_s) as deadline:
+        try:
+            document = _ask(make_opener(deadline.watch), method, url, max_bytes, timeout_s, headers)
+        except SourceFailed as error:
+            failure = error
+    if deadline.expired:  # what it cut off can look whole
+        raise SourceFailed(f"{url[:300]}: not there in {timeout_s:.3g} s") from failure
+    if document is None:
+        assert failure
+        raise failure
+    return document
+
+
+def _ask(
+    opener: urllib.request.OpenerDirector, method: str, url: str, max_bytes: int, timeout_s: float, headers: Mapping[str, str] | None
+) -> Document:
     try:
         request = urllib.request.Request(url, method=method, headers={"User-Agent": f"bty/{__version__}", **(headers or {})})
-        with make_opener().open(request, timeout=timeout_s) as response:
+        with opener.open(request, timeout=timeout_s) as response:
             message: Message = response.headers
             length = message.get("Content-Length", "")
-            body = b"" if method == "HEAD" else _read(response, url, max_bytes, deadline)
+            body = b"" if method == "HEAD" else _read(response, url, max_bytes)
             mark = message.get("ETag") or message.get("Last-Modified")
             return Document(
                 body=body,
@@ -124,14 +177,12 @@ def _request(method: str, url: str, *, max_bytes: int, timeout_s: float, headers
         raise SourceFailed(f"{url[:300]}: {str(reason)[:200] or type(error).__name__}") from error
 
 
-def _read(response: http.client.HTTPResponse, url: str, max_bytes: int, deadline: float) -> bytes:
+def _read(response: http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
     body = bytearray()
     while block := response.read1(_BLOCK_BYTES):
         body += block
         if len(body) > max_bytes:
             raise SourceFailed(f"{url[:300]}: larger than {format_bytes(max_bytes)}")
-        if time.monotonic() > deadline:
-            raise SourceFailed(f"{url[:300]}: not there in time, {format_bytes(len(body))} came")
     if response.length:
         raise SourceFailed(f"{url[:300]}: cut off, {response.length} bytes are missing")
     return bytes(body)

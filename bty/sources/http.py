@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
 from bty.errors import SourceFailed
-from bty.sources.connection import Broken, Refused, Response, shut_down
+from bty.sources.connection import Broken, Refused, Response
+from bty.sources.deadline import shut_down
 from bty.sources.source import DeliveredDigest, NoRanges
 from bty.units import MIB
 

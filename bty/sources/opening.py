@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -74,9 +75,11 @@ def find_bmap(image: str) -> bytes | None:
         return next((document for name in names if (document := _read_beside(Path(name.removeprefix("file://"))))), None)
     if _is_oras(image) or "?" in image:
         return None
+    until = time.monotonic() + _BMAP_TIMEOUT_S
     for name in names:
+        left_s = max(until - time.monotonic(), 0.1)
         try:
-            return _bmap_or_none(documents.fetch_document(name, max_bytes=_BMAP_LIMIT_BYTES, timeout_s=_BMAP_TIMEOUT_S).body)
+            return _bmap_or_none(documents.fetch_document(name, max_bytes=_BMAP_LIMIT_BYTES, timeout_s=left_s).body)
         except documents.HttpStatus:
             continue
         except (SourceFailed, InvalidInput):

@@ -48,3 +48,23 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[str]:
             thread.join()
         for connection in connections:
             connection.close()
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Let *answer* speak on each connection once its request has come; yields the base address."""
+
+    def one(connection: socket.socket) -> None:
+        if connection.recv(65536):
+            answer(connection)
+
+    with listening(one) as url:
+        yield url
+
+
+def trickle_headers(connection: socket.socket) -> None:
+    """Begin an answer whose headers never end: a byte now and then."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    while True:
+        connection.sendall(b"x")
+        threading.Event().wait(0.05)

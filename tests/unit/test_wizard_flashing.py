@@ -215,13 +215,14 @@ def test_the_receipt_stands_at_the_end() -> None:
 
 
 def test_a_reboot_comes_after_a_question() -> None:
-    """Enter asks, Enter again reboots; the flasher itself stays until the machine goes down."""
+    """Enter asks, and Enter twice reboots nothing; the flasher itself stays until the machine goes down."""
     hands = Hands().flashing().event(DiskEnded(0, RECEIPT, 160.0), FlashEnded(0))
     hands.take_effects()
     hands.press("enter")
     assert hands.effects == []
 
-    assert hands.press("enter").effects == [Reboot()]
+    assert hands.press("enter").effects == []
+    assert hands.press("y").effects == [Reboot()]
 
 
 def test_a_failure_keeps_its_reason_and_offers_what_can_be_done() -> None:

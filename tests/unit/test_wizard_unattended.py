@@ -22,7 +22,7 @@ from bty.agent.wizard.state import Screen
 from bty.model.plan import Receipt
 from tests.support.wizard import IMAGES, SSD, Hands
 
-RECEIPT = Receipt(source="/images/debian", target_path="/dev/sda", sha256="ab", verified=("wire",), seconds=62.0)
+RECEIPT = Receipt(source="/images/debian", target_path="/dev/sda", sha256="ab", verified=("wire",), image_bytes=124 << 20, seconds=62.0)
 FAILED = replace(RECEIPT, error="the disk said no", error_code="write_failed")
 
 
@@ -43,9 +43,10 @@ def test_with_server_and_mac_the_plan_is_followed() -> None:
 
 
 def test_an_unattended_flash_leaves_when_it_is_done() -> None:
-    """The exit code is 0, whoever started us goes on from there."""
+    """The exit code is 0, whoever started us goes on from there; the last picture tells the rate of the whole."""
     hands = _begin_attempt(_unattended()).event(DiskEnded(0, RECEIPT, 160.0), FlashEnded(0))
     assert hands.state.screen is Screen.FLASH
+    assert "2.0 MiB/s on average" in hands.screen()
     hands.event(PlanEnded(exit_code=0, mode="flash"))
 
     assert hands.effects[-1] == Quit(0)

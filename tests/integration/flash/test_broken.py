@@ -32,23 +32,11 @@ from bty.sources.opening import open_image
 from bty.units import MIB
 from tests.integration.flash.conftest import DISK_BYTES, run_bty
 from tests.support.hostile import Behaviour, End, Hostile, hostile_server
-from tests.support.listening import listening
+from tests.support.listening import answering, trickle_headers
 from tests.support.loop import LoopDisk, loop_disk
 
 pytestmark = [pytest.mark.loop, pytest.mark.timeout(60)]
 SOON_S = 8.0  # far from any of the program's minutes
-
-
-@contextmanager
-def serving(answer: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Let *answer* speak on each connection once its request has come; yields the base address."""
-
-    def one(connection: socket.socket) -> None:
-        if connection.recv(65536):
-            answer(connection)
-
-    with listening(one) as url:
-        yield url
 
 
 def make_flash(disk: LoopDisk, url: str, image_format: ImageFormat = ImageFormat.IMG) -> Flash:
@@ -189,7 +177,7 @@ def test_an_odd_address_is_a_sentence_and_no_traceback(disk: LoopDisk, source: s
 )
 def test_header_lines_that_make_no_sense_are_a_failed_fetch(head: bytes) -> None:
     """A server's words never become an internal error."""
-    with serving(lambda connection: connection.sendall(head)) as base:
+    with answering(lambda connection: connection.sendall(head)) as base:
         source = HttpSource([Location.of(f"{base}/x.img")], name="x", stall_limit_s=1)
         try:
             with pytest.raises(SourceFailed):
@@ -209,7 +197,7 @@ def test_a_continuation_with_an_endless_number_is_a_failed_fetch() -> None:
         connection.sendall(answers.pop(0))
         connection.shutdown(socket.SHUT_RDWR)
 
-    with serving(answer) as base:
+    with answering(answer) as base:
         source = HttpSource([Location.of(f"{base}/x.img")], name="x", stall_limit_s=1)
         view = memoryview(bytearray(100))
         try:
@@ -233,7 +221,7 @@ def test_a_cancel_is_heard_while_a_server_does_not_answer(
         connection.sendall(said)
         asked.set()
 
-    with serving(answer) as base:
+    with answering(answer) as base:
         flash = make_flash(disk, f"{base}/x", image_format)
         outcome: list[BtyError] = []
 
@@ -256,14 +244,7 @@ def test_a_cancel_is_heard_while_a_server_does_not_answer(
 
 def test_headers_that_trickle_for_ever_end_with_the_stall_limit() -> None:
     """A byte now and then is no answer."""
-
-    def answer(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-        while True:
-            connection.sendall(b"x")
-            threading.Event().wait(0.1)
-
-    with serving(answer) as base:
+    with answering(trickle_headers) as base:
         source = HttpSource([Location.of(f"{base}/x.img")], name="x", stall_limit_s=0.6)
         try:
             with pytest.raises(SourceFailed):
@@ -422,7 +403,7 @@ def test_a_disk_that_vanishes_in_mid_flash_is_a_failed_write(tmp_path: Path) -> 
         gone.wait(SOON_S)
         connection.sendall(raw[6 * MIB :])
 
-    with loop_disk(tmp_path / f"vanishing-{os.getpid()}", DISK_BYTES) as disk, serving(answer) as base:
+    with loop_disk(tmp_path / f"vanishing-{os.getpid()}", DISK_BYTES) as disk, answering(answer) as base:
         command = [sys.executable, "-m", "bty", "flash", f"{base}/noise.img", disk.path, "--yes", "--json", "--format", "img"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment())
         try:

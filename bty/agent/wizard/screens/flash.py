@@ -82,8 +82,15 @@ def _outcome(run: Run) -> tuple[str, str]:
     return "good", f"done in {format_seconds(run.receipt.seconds)}"
 
 
+def _rate(run: Run) -> str:
+    receipt = run.receipt
+    if receipt and receipt.seconds:
+        return f"{format_bytes(receipt.image_bytes / receipt.seconds)}/s on average"
+    return f"{format_bytes(run.rate_bps)}/s" if run.rate_bps else "waiting"
+
+
 def _times(job: Job, run: Run) -> str:
-    parts = [f"{format_bytes(run.rate_bps)}/s" if run.rate_bps else "waiting", f"{format_seconds(job.now - job.began_at)} passed"]
+    parts = [_rate(run), f"{format_seconds(job.now - job.began_at)} passed"]
     left = seconds_left(run.progress, run.rate_bps)
     if left is not None:
         parts.append(f"{format_seconds(left)} left")

@@ -99,5 +99,5 @@ CANCEL_ROOM = _question(
     "stop it",
     _cancel,
 )
-REBOOT_ROOM = _question("Reboot?", ("Restart this machine now?",), "reboot", _reboot, enter_too=True)
+REBOOT_ROOM = _question("Reboot?", ("Restart this machine now?",), "reboot", _reboot)
 QUIT_ROOM = _question("Quit?", ("Leave the flasher?",), "leave", _quit, enter_too=True)
