@@ -21,6 +21,7 @@ from bty.model.progress import Progress, Stage
 from bty.sources.opening import find_bmap, open_image
 
 _POST_EVERY_S = 1.0
+_LAST_POST_S = 10.0  # longer than a post may take
 _RETRY_AFTER_S = 5.0
 _INVENTORY_JOIN_S = 45.0  # longer than lshw's 30 s and one post
 
@@ -108,11 +109,14 @@ class Unattended:
             receipt = replace(receipt, target_path=disk.path)
             flash = Flash(self._job(plan, disk, disks))
             self._reporter.began(plan, disk, flash)
+            watcher = _Watcher(self._server, self._reporter, self._console)
             try:
-                receipt = follow(flash, _Watcher(self._server, self._reporter, self._console))
+                receipt = follow(flash, watcher)
             except BtyError as error:
                 receipt = flash.receipt(error)
                 raise
+            finally:
+                watcher.finish()
         except BtyError as error:
             failure = error
             receipt = replace(receipt, error=str(error), error_code=error.code)
@@ -181,6 +185,10 @@ class _Watcher:
             self._console.milestones("write", progress.done, progress.done_total)
         self._poster.post(progress, rate_bps)
 
+    def finish(self) -> None:
+        """Wait for what is still being told."""
+        self._poster.finish()
+
 
 class ProgressPoster:
     """Posts how far a flash is, once a second at most, each post in a thread of its own while no other is on its way."""
@@ -197,6 +205,11 @@ class ProgressPoster:
             self._posted_at = now
             self._post = threading.Thread(target=self._server.progress, args=(progress, rate_bps), name="progress", daemon=True)
             self._post.start()
+
+    def finish(self) -> None:
+        """Wait for a post that is on its way: one that came after the receipt would tell of a flash that has ended."""
+        if self._post:
+            self._post.join(_LAST_POST_S)
 
 
 def _blank_receipt(plan: Plan) -> Receipt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -213,9 +212,9 @@ async def _keep_pruning(events: Events, file: ConfigFile) -> None:
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
-    for task in tasks:
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    for task, ended in zip(tasks, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
+        if isinstance(ended, Exception):
+            log.error("chore.failed %s", task.get_coro(), exc_info=ended)
 
 
 async def _end_streams(app: web.Application) -> None:

@@ -80,7 +80,10 @@ class Backups:
 
     async def start(self, *, trigger: str, ip: str | None) -> Job:
         """Begin a backup and return its job. Raises `StoreFailed`."""
-        backup_id = await asyncio.to_thread(self._free_id)
+        try:
+            backup_id = await asyncio.to_thread(self._free_id)
+        except OSError as error:
+            raise StoreFailed(f"{error.filename or self.root}: {error.strerror}") from error
         actor = Actor.SYSTEM if trigger == "scheduled" else Actor.OPERATOR
         await self._record(Kind.BACKUP_CREATE_REQUESTED, f"backup {backup_id} was asked for", backup_id, actor=actor, ip=ip)
         return await self._jobs.start(
@@ -113,7 +116,7 @@ class Backups:
         Raises `InvalidBody` before anything happened, `StoreFailed`.
         """
         found = await asyncio.to_thread(bundle.read, content, arm=arm, now=utc_now())
-        async with self._catalog.changing:
+        async with self._catalog.changing, self._settings.changing:
             present = restore.Present(
                 settings=self._settings,
                 entries=self._catalog.entries(),
@@ -123,7 +126,7 @@ class Backups:
             wanted = restore.plan(found, present, armed=arm, ip=ip)
             await self._fleet.restore(wanted.machines, wanted.event, wanted.statements)
             self._catalog.take_in(wanted.entries, wanted.buried)
-        self._settings.take(wanted.revision)
+            self._settings.take(wanted.revision)
         return wanted.outcome
 
     async def keep_schedule(self) -> None:

@@ -269,7 +269,10 @@ def _machine(saved: SavedMachine, *, arm: bool, now: str, held: list[Held]) -> t
     if mode.flashes and not done:
         held.append(Held.of(machine))
         machine = machine if arm else replace(machine, boot_mode=BootMode.INVENTORY)
-    return machine, table.Hardware(disks=_text(saved.known_disks), lshw=_text(saved.hw_lshw), lshw_at=saved.hw_lshw_at)
+    disks = _text(saved.known_disks)
+    if disks is not None:
+        msgspec.json.decode(disks, type=list[dict[str, Any]])  # a text may hold anything
+    return machine, table.Hardware(disks=disks, lshw=_text(saved.hw_lshw), lshw_at=saved.hw_lshw_at)
 
 
 def _entry(saved: SavedImage) -> Entry:
@@ -319,9 +322,8 @@ def _moment(text: str | None) -> str | None:
 
 def _text(value: Any) -> str | None:
     """Return JSON as it is stored; the predecessor sometimes wrote it as a text within."""
-    if value is None:
-        return None
-    return msgspec.json.encode(msgspec.json.decode(value) if isinstance(value, str) else value, order="sorted").decode()
+    said = msgspec.json.decode(value) if isinstance(value, str) else value
+    return None if said is None else msgspec.json.encode(said, order="sorted").decode()
 
 
 def _raw(text: str | None) -> msgspec.Raw | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -48,6 +49,7 @@ class ConfigFile:
         self.running = config  # what the daemon was started with, and what it took over since
         self.stored = config
         self.apply: Callable[[], None] = _nothing  # takes over what the daemon looks at anew
+        self._editing = threading.RLock()  # an edit reads the file, changes it and replaces it
 
     @property
     def path(self) -> Path | None:
@@ -90,9 +92,10 @@ class ConfigFile:
                 check_value(key, value, self.path or Path())
             except BtyError as error:
                 raise InvalidBody([{"loc": ["body", "value"], "msg": str(error), "type": "value_error"}]) from error
-        before = _shown(self._values(self.stored, key))
-        self.write({key: value})
-        return before, _shown(self._values(self.stored, key))
+        with self._editing:
+            before = _shown(self._values(self.stored, key))
+            self.write({key: value})
+            return before, _shown(self._values(self.stored, key))
 
     def write(self, values: dict[str, Any]) -> None:
         """Put *values* into the file, None taking a key out, and read the configuration again; blocking. Raises `Conflict`."""
@@ -100,9 +103,10 @@ class ConfigFile:
         if path is None:
             raise Conflict("no configuration file can be written", hint="the state directory's bty.toml, or one named by --config")
         try:
-            text = path.read_text(encoding="utf-8") if path.exists() else ""
-            _replace(path, _edited(text, values))
-            self.stored = self.stored.reload()
+            with self._editing:
+                text = path.read_text(encoding="utf-8") if path.exists() else ""
+                _replace(path, _edited(text, values))
+                self.stored = self.stored.reload()
         except (OSError, UnicodeDecodeError, TOMLKitError) as error:
             raise Conflict(f"{path}: {getattr(error, 'strerror', None) or error}", hint="check the file's owner, mode and form") from error
 

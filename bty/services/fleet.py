@@ -19,7 +19,7 @@ from bty.model.boot import Offer, PlanChoice, choose_plan, decide
 from bty.model.catalog import Entry
 from bty.model.cycle import Claim
 from bty.model.event import Actor, Event, Kind, Subject
-from bty.model.machine import Machine, discover
+from bty.model.machine import BootMode, Machine, discover
 from bty.model.plan import Location, Plan, PlanMode
 from bty.services.events import Events, build
 from bty.services.live import Live, Progress
@@ -29,7 +29,6 @@ from bty.units import plural, utc_now
 
 FindEntry = Callable[[str], Entry | None]
 Locate = Callable[[Entry, str], Awaitable[Location]]
-_SAME_FLASH = ("target_path", "source", "sha256")
 
 
 async def locate_at_origin(entry: Entry, base_url: str) -> Location:
@@ -227,8 +226,11 @@ class Fleet:
         await self._commit([machine], event, statements=[table.upsert(machine), *hardware])
 
     async def progress(self, mac: str, *, ip: str, progress: Progress, token: str | None) -> None:
-        """Take word of how far a flash has come. Raises `NotFound`, `Conflict` (see `done`)."""
-        await self._check(self.get(mac), token, signal="progress", ip=ip)
+        """Take word of how far a flash has come; one that comes after the end is dropped. Raises `NotFound`, `Conflict` (see `done`)."""
+        machine = self.get(mac)
+        await self._check(machine, token, signal="progress", ip=ip)
+        if machine.is_completed and machine.mode is not BootMode.TUI:  # in the wizard one flash may follow another
+            return
         self.live.set_progress(mac, progress)
         self._events.announce(_event(Kind.MACHINE_PROGRESS, f"{mac}: {progress.stage}", mac, ip=ip, details=progress.to_json()))
 
@@ -338,7 +340,8 @@ def _is_repeat(machine: Machine, receipt: dict[str, Any]) -> bool:
         return False
     if receipt.get("error"):
         return receipt == {key: value for key, value in newest.items() if key not in ("at", "unverified")}
-    return machine.is_completed and not newest.get("error") and all(receipt.get(key) in (None, newest.get(key)) for key in _SAME_FLASH)
+    # The predecessor's flasher says nothing of its flash, or less than the whole.
+    return machine.is_completed and not newest.get("error") and all(newest.get(key) == value for key, value in receipt.items())
 
 
 def _of_what(receipt: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, Self
 
@@ -88,6 +89,7 @@ class Settings:
     def __init__(self, store: Store, events: Events) -> None:
         self.upstream = Upstream()
         self.backup = Backup()
+        self.changing = asyncio.Lock()  # from `revise` to `take`, by whoever changes them
         self._store = store
         self._events = events
 
@@ -136,6 +138,10 @@ class Settings:
 
     async def change(self, change: SettingsChange, *, ip: str) -> None:
         """Change what *change* names. Raises `StoreFailed`."""
+        async with self.changing:
+            await self._change(change, ip)
+
+    async def _change(self, change: SettingsChange, ip: str) -> None:
         revision = self.revise(change)
         groups = (
             (Kind.SETTINGS_UPSTREAM_UPDATED, "upstream", self.upstream, revision.upstream),
@@ -148,8 +154,9 @@ class Settings:
 
     async def note_backup(self, at: str) -> None:
         """Remember when the schedule last succeeded. Raises `StoreFailed`."""
-        await self._store.write(table.put("backup.last_run_at", at))
-        self.backup = replace(self.backup, last_run_at=at)
+        async with self.changing:
+            await self._store.write(table.put("backup.last_run_at", at))
+            self.backup = replace(self.backup, last_run_at=at)
 
 
 def _differing(before: Any, after: Any) -> list[str]:

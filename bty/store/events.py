@@ -17,6 +17,7 @@ from bty.store.db import Numbered, Statement, Store, pattern
 PRUNE_STEP = 2000  # rows a unit, so that contacts never wait long behind a clean-up
 SEARCH_ROWS = 25_000  # that a search of text looks at, within some tens of milliseconds
 _KEEP_FAILURES = 4  # unacknowledged failures stay this many times longer than the rest
+_FOREVER_DAYS = 36_500  # a hundred years: no event is older, and reckoning with much more leaves the calendar
 
 _INSERT = Numbered(
     "INSERT INTO events (ts, kind, subject_kind, subject_id, actor, source_ip, summary, details, acknowledged)"
@@ -128,7 +129,7 @@ async def prune(store: Store, *, retention_days: int, max_rows: int) -> int:
     now = datetime.now(UTC)
     deleted = 0
     for days, kept in ((retention_days, f"AND NOT (acknowledged = 0 AND {_FAILURE})"), (retention_days * _KEEP_FAILURES, "")):
-        oldest = (now - timedelta(days=days)).isoformat(timespec="microseconds")
+        oldest = (now - timedelta(days=min(days, _FOREVER_DAYS))).isoformat(timespec="microseconds")
         deleted += await _prune(store, f"SELECT id FROM events WHERE ts < ? {kept} LIMIT ?", oldest)  # noqa: S608 - constants
     for kept in (f"WHERE NOT (acknowledged = 0 AND {_FAILURE})", ""):
         excess = int((await store.read("SELECT count(*) FROM events"))[0][0]) - max_rows

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
+import os
 import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from bty.daemon import keys
+from bty.daemon.handlers import jobs
 from bty.services import bundle
 from tests.support.daemon import make_config, running
 from tests.support.sse import listening
@@ -290,6 +293,8 @@ SAVED = {"bty_image_ref": REF, "src": "http://a/b.img", "name": "b", "added_at":
      ({"machines": [{"mac": MAC, "boot_mode": "x"}]}, f"machine {MAC}: Invalid enum value 'x'"),
      ({"machines": [{"mac": MAC, "labels": ["a\nb"]}]}, f"machine {MAC}: Expected `str` matching"),
      ({"machines": [{"mac": MAC, "known_disks": "x"}]}, f"machine {MAC}: JSON is malformed"),
+     ({"machines": [{"mac": MAC, "known_disks": "[1]"}]}, f"machine {MAC}: Expected `object`"),
+     ({"machines": [{"mac": MAC, "known_disks": "5"}]}, f"machine {MAC}: Expected `array`"),
      ({"machines": [{"mac": MAC, "last_flashed_at": "tomorrow"}]}, f"machine {MAC}: Invalid isoformat"),
      ({"machines": [{"mac": MAC}, {"mac": MAC.replace(":", "-")}]}, f"machine {MAC} occurs twice"),
      ({"machines": [{"mac": MAC}], "catalog": [{**SAVED, "src": "http://a/c.img"}]}, "image 'b': its ref is not"),
@@ -331,6 +336,14 @@ async def test_an_import_that_cannot_be_stored_changes_nothing(daemon):
     assert await daemon.events(kind="backup.imported") == []
 
 
+async def test_a_bundle_over_the_cap_is_told_what_takes_it(daemon, monkeypatch):
+    """A fleet's backup can be larger than a request may be: the answer names the command that takes it."""
+    monkeypatch.setattr(jobs, "IMPORT_MAX_BYTES", 100)
+    status, body = await daemon.call("POST", "/backups/import", data=b" " * 101)
+
+    assert (status, "bty-web import" in body["detail"]) == (413, True)
+
+
 async def test_every_wrong_record_is_named(daemon):
     """The answer has the mistakes of all records, each with its place, up to a bound."""
     machines = [{"mac": f"52:54:00:00:00:{n:02x}", "boot_mode": "x"} for n in range(30)]
@@ -367,6 +380,18 @@ async def test_a_backup_is_cancelled(daemon, monkeypatch):
     assert (status, state["status"]) == (200, "cancelled")
     assert list(daemon.app[keys.BACKUPS].root.iterdir()) == []
     assert (await daemon.events(subject_kind="backup"))[0]["kind"] == "backup.create.cancelled"
+
+
+async def test_a_folder_that_cannot_be_looked_at_is_a_failure_with_its_reason(daemon, monkeypatch):
+    """A stale network folder ends neither the schedule nor the request."""
+
+    def stale() -> str:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), "/backups")
+
+    monkeypatch.setattr(daemon.app[keys.BACKUPS], "_free_id", stale)
+    status, body = await daemon.call("POST", "/workers/backups", json={})
+
+    assert (status, "/backups: Stale file handle" in body["detail"]) == (503, True)
 
 
 async def test_a_schedule_is_kept(daemon):

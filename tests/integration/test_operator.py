@@ -206,6 +206,27 @@ async def test_settings_are_changed_and_kept(tmp_path):
         assert back[1]["upstream"] == before["upstream"]
 
 
+async def test_changes_at_the_same_time_lose_nothing(daemon):
+    """Settings and keys of the configuration that are changed by several at once are all changed, in memory and on the disk."""
+    changes = [
+        ("PATCH", "/settings", {"upstream": {"netboot_tag": "v9"}}),
+        ("PATCH", "/settings", {"backup": {"retention_count": 3}}),
+        ("PATCH", "/settings", {"upstream": {"catalog_url": "http://a/c.toml"}}),
+        ("PUT", "/config/flash.max_attempts", {"value": 7}),
+        ("PUT", "/config/events.retention_days", {"value": 8}),
+        ("PUT", "/config/events.max_rows", {"value": 9000}),
+    ]
+    answers = await asyncio.gather(*(daemon.call(method, path, json=body) for method, path, body in changes))
+    _, settings = await daemon.call("GET", "/settings")
+    _, config = await daemon.call("GET", "/config")
+    values = {key["key"]: key["value"] for key in config["keys"]}
+
+    assert [status for status, _ in answers] == [200] * 6
+    assert (settings["upstream"]["netboot_tag"], settings["backup"]["retention_count"]) == ("v9", 3)
+    assert settings["upstream"]["catalog_url"] == "http://a/c.toml"
+    assert (values["flash.max_attempts"], values["events.retention_days"], values["events.max_rows"]) == (7, 8, 9000)
+
+
 @pytest.mark.parametrize(
     "body",
     [

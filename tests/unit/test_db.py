@@ -325,3 +325,4 @@ async def test_pruning_by_age_and_number_spares_open_failures(store: Store, monk
     assert await events.prune(retention_days=90, max_rows=4) == 7 + 7
     assert [event.summary for event in await table.list_events(store, limit=50)] == ["9", "8", "7", "open"]
     assert await events.prune(retention_days=90, max_rows=0) == 4
+    assert await events.prune(retention_days=10**9, max_rows=1) == 0  # for ever

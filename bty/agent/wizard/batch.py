@@ -49,6 +49,8 @@ class Batch:
             outcomes = follow_many(flash, self._watch, self._disk_ended)
         exit_code = next((outcome.error.exit_code for outcome in outcomes if outcome.error), 0)
         self._post(FlashEnded(exit_code))
+        if self._poster:
+            self._poster.finish()
         for outcome in outcomes:
             self._report(outcome.receipt)
         return exit_code

@@ -15,7 +15,7 @@ from bty.daemon.downloads import send_file
 from bty.daemon.query import read_query
 from bty.daemon.rows import JobRow, job_row
 from bty.daemon.speech import speaks
-from bty.errors import NotFound
+from bty.errors import NotFound, TooLarge
 from bty.services.backups import StoredBackup
 from bty.services.jobs import Job, JobKind
 from bty.services.restore import Outcome
@@ -154,7 +154,10 @@ async def delete_backup(request: web.Request) -> web.Response:
 async def import_backup(request: web.Request) -> web.Response:
     """Take a bundle in, all of it or nothing; machines that would be flashed wait for the operator."""
     arm = read_query(request, ImportQuery).arm == "1"
-    content = await read_body(request, IMPORT_MAX_BYTES)
+    try:
+        content = await read_body(request, IMPORT_MAX_BYTES)
+    except TooLarge as error:
+        raise TooLarge(error.message, hint="stop the daemon and run `bty-web import FILE`, which takes a bundle of any size") from error
     return reply(await request.app[keys.BACKUPS].restore(content, arm=arm, ip=client_ip(request)))
 
 

@@ -28,6 +28,24 @@ async def test_repeated_receipt_is_one_flash(rig: Rig) -> None:
     assert (await rig.kinds()).count("machine.flashed") == 1
 
 
+async def test_another_flash_in_the_same_cycle_is_told_too(rig: Rig) -> None:
+    """In the wizard a second disk may get the same image at the same path: that is no repeated receipt."""
+    token = await flashing(rig)
+    await rig.post("done", {**RECEIPT, "cycle": token, "target_serial": "FIRST"})
+    await rig.post("done", {**RECEIPT, "cycle": token, "target_serial": "SECOND"})
+    assert [event.details["target_serial"] for event in await rig.events("machine.flashed")] == ["FIRST", "SECOND"]
+
+
+async def test_word_of_a_flash_that_comes_after_its_end_is_dropped(rig: Rig) -> None:
+    """A post that was overtaken by the receipt does not make the machine look as if it flashed."""
+    token = await flashing(rig)
+    told = {"stage": "write", "bytes": 1, "total": 2, "rate": 1, "cycle": token}
+    assert await rig.post("progress", told) == 204
+    await rig.post("done", {**RECEIPT, "cycle": token})
+    assert await rig.post("progress", told) == 204
+    assert rig.fleet.live.flashing() == ()
+
+
 async def test_older_flasher_completes_its_cycle_unverified(rig: Rig) -> None:
     """Without token, body and content type the receipt counts, once though it comes twice, and says that nobody proved it."""
     await flashing(rig)
