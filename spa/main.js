@@ -6,6 +6,7 @@ import { Load } from "./lib/load.js";
 import { go, match, watch } from "./lib/router.js";
 import { Stream } from "./lib/stream.js";
 import { h, render } from "./lib/vdom.js";
+import { isMissing } from "./model/catalog.js";
 import { accountPage } from "./pages/account.js";
 import { backupsPage } from "./pages/backups.js";
 import { dashboardPage } from "./pages/dashboard.js";
@@ -151,6 +152,14 @@ export class App {
   /** @param {string | null | undefined} ref */
   entry(ref) {
     return ref ? this.images.data?.find((entry) => entry.bty_image_ref === ref) : undefined;
+  }
+
+  /**
+   * Tell whether the catalog is known to lack this image.
+   * @param {string} ref
+   */
+  isMissing(ref) {
+    return isMissing(this.images, ref);
   }
 
   /**

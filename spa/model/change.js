@@ -5,7 +5,6 @@ import { consequence } from "./machine.js";
 /**
  * @typedef {import("../types.js").Machine} Machine
  * @typedef {import("../types.js").Disk} Disk
- * @typedef {import("../types.js").Entry} Entry
  * @typedef {"keep" | "only" | "smallest" | "largest" | "none"} DiskRule
  * @typedef {{boot_mode?: string, bty_image_ref?: string | null, target_disk_serial?: string | null, uefi_local_boot?: string}} Fields
  */
@@ -59,11 +58,11 @@ export function makeRequest(plan, set) {
  * @param {Machine[]} machines
  * @param {Fields} fields what all get
  * @param {DiskRule} rule
- * @param {(ref: string) => Entry | undefined} entryOf
+ * @param {(ref: string) => boolean} isMissing whether the catalog is known to lack an image
  */
-export function foresee(machines, fields, rule, entryOf) {
+export function foresee(machines, fields, rule, isMissing) {
   return machines.map((machine) => {
     const own = chooseDisk(machine, rule);
-    return { machine, own, ...consequence(machine, { ...fields, ...own }, entryOf) };
+    return { machine, own, ...consequence(machine, { ...fields, ...own }, isMissing) };
   });
 }

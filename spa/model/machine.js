@@ -6,7 +6,6 @@ import { bytes, diskSize, duration, rate } from "./format.js";
  * @typedef {import("../types.js").Machine} Machine
  * @typedef {import("../types.js").Disk} Disk
  * @typedef {import("../types.js").Progress} Progress
- * @typedef {import("../types.js").Entry} Entry
  * @typedef {Pick<Machine, "boot_mode" | "bty_image_ref" | "target_disk_serial">} Policy
  */
 
@@ -129,15 +128,15 @@ export function runningSteps({ stages, stopped }, progress) {
  * Return what saving *change* does to the disk of a machine: `writes` with the disk, or why nothing is written.
  * @param {Machine} machine
  * @param {Partial<Policy>} change
- * @param {(ref: string) => Entry | undefined} entryOf
+ * @param {(ref: string) => boolean} isMissing whether the catalog is known to lack an image
  * @returns {{writes: boolean, disk?: Disk, serial?: string, why: string}}
  */
-export function consequence(machine, change, entryOf) {
+export function consequence(machine, change, isMissing) {
   const next = { ...machine, ...change };
   const serial = next.target_disk_serial || "";
   if (!isFlashing(next.boot_mode)) return { writes: false, why: "nothing is written in this mode" };
   if (!next.bty_image_ref) return { writes: false, why: "it has no image" };
-  if (!entryOf(next.bty_image_ref)) return { writes: false, why: "its image is not in the catalog" };
+  if (isMissing(next.bty_image_ref)) return { writes: false, why: "its image is not in the catalog" };
   if (!serial) return { writes: false, why: "it has no target disk" };
   const disk = findDisk(machine, serial);
   const isSame = /** @type {const} */ (["boot_mode", "bty_image_ref", "target_disk_serial"]).every((name) => (machine[name] || "") === (next[name] || ""));

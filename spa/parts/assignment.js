@@ -2,6 +2,7 @@
 
 import { send } from "../lib/api.js";
 import { h } from "../lib/vdom.js";
+import { imageName } from "../model/catalog.js";
 import { bytes, sentence } from "../model/format.js";
 import { LOCAL_BOOTS, MODES, consequence, describeDisk, diskName, findDisk, isFlashing, modeName, sizeOf, whyNotBindable } from "../model/machine.js";
 import { card, field, note } from "./common.js";
@@ -74,7 +75,7 @@ export class Assignment {
   /** @param {Machine} machine */
   async save(machine) {
     const changes = this.changes(machine);
-    const { writes, disk, serial } = consequence(machine, changes, (ref) => this.app.entry(ref));
+    const { writes, disk, serial } = consequence(machine, changes, (ref) => this.app.isMissing(ref));
     const touchesPolicy = ["boot_mode", "bty_image_ref", "target_disk_serial"].some((name) => name in changes);
     if (writes && touchesPolicy && !(await this.confirm(machine, { ...machine, ...changes }, disk, serial))) return;
     this.isSaving = true;
@@ -98,14 +99,14 @@ export class Assignment {
    * @param {string | undefined} serial
    */
   confirm(machine, next, disk, serial) {
-    const image = this.app.entry(next.bty_image_ref);
+    const image = imageName(this.app.entry(next.bty_image_ref), next.bty_image_ref ?? "");
     return confirm({
       title: "This disk will be overwritten",
       yes: "Overwrite this disk",
       text: [
         h("p", null, "At its next network boot ", h("strong", null, machine.mac), " loses everything on"),
         h("p", { class: "target" }, h("strong", null, disk ? sentence(describeDisk(disk)) : `the disk with serial ${serial}`), disk ? h("span", { class: "second" }, disk.path) : h("span", { class: "second" }, "The machine has not reported this disk.")),
-        h("p", null, "and gets ", h("strong", null, image?.name ?? "the image"), next.boot_mode === "bty-flash-always" ? ", then again at every second boot." : "."),
+        h("p", null, "and gets ", h("strong", null, image), next.boot_mode === "bty-flash-always" ? ", then again at every second boot." : "."),
       ],
     });
   }
@@ -115,7 +116,7 @@ export class Assignment {
     const now = this.current(machine);
     const changes = this.changes(machine);
     const isDirty = this.isEdited(machine);
-    const fate = consequence(machine, changes, (ref) => this.app.entry(ref));
+    const fate = consequence(machine, changes, (ref) => this.app.isMissing(ref));
     return card(
       "What it is to become",
       { id: "assignment" },

@@ -55,7 +55,7 @@ export async function askToChange(app, macs) {
   try {
     const machines = await fetchMachines(macs);
     if (!machines.length) throw new Error("None of these machines exists any more.");
-    const plan = foresee(machines, wish.fields, wish.rule, (ref) => app.entry(ref));
+    const plan = foresee(machines, wish.fields, wish.rule, (ref) => app.isMissing(ref));
     if (!(await confirmPlan(app, plan, wish))) return false;
     const change = makeRequest(plan, { ...wish.fields, ...(wish.labels ? { labels: wish.labels } : {}) });
     if (!change) app.notify("Nothing is to be changed: the machines are like that already.", "info");
@@ -201,7 +201,7 @@ export async function askToReset(app, macs) {
     return false;
   }
   // Starting over makes a machine that was flashed once flash again.
-  const plan = foresee(machines.map((machine) => ({ ...machine, cycle_state: null })), {}, "keep", (ref) => app.entry(ref));
+  const plan = foresee(machines.map((machine) => ({ ...machine, cycle_state: null })), {}, "keep", (ref) => app.isMissing(ref));
   if (!(await confirmPlan(app, plan, { fields: {}, rule: "keep", labels: null }))) return false;
   return doToMany(app, "reset", machines.map(({ mac }) => mac), "started over");
 }

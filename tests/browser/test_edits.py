@@ -101,3 +101,26 @@ def test_a_live_change_never_writes_over_what_is_typed(operator: Operator, box: 
     page.get_by_text("was saved.").wait_for()
     saved = operator.call("GET", "/machines/52:54:00:00:00:01")
     assert (saved["labels"], saved["boot_mode"]) == (["ci", "rack 1"], "bty-tui")
+
+
+def test_a_flash_is_asked_about_while_the_images_are_not_known(operator: Operator, origin: str, box: Any, tab: Any) -> None:
+    """Where the list of images does not come, saving a mode that flashes still asks first, for one machine and for many."""
+    machine = box(1)
+    machine.discover(DISK)
+    ref = operator.call("POST", "/catalog/entries", {"image_url": f"{origin}/debian.img.gz", "name": "Debian"})["bty_image_ref"]
+    operator.call("PATCH", f"/machines/{machine.mac}", {"bty_image_ref": ref, "target_disk_serial": DISK["serial"]})
+    tab.page.route("**/catalog/entries", lambda route: route.fulfill(status=503, json={"detail": "busy"}))
+    page = tab.open(MACHINE)
+    dialog = page.get_by_role("dialog")
+    page.get_by_label("Flash always").check()
+    page.get_by_role("button", name="Save").click()
+    dialog.get_by_text(f"and gets the image {ref[:12]}…, then again at every second boot.").wait_for()
+    dialog.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Discard").click()
+
+    tab.open("/ui/machines#sel=525400000001")
+    page.get_by_role("button", name="Change…").click()
+    dialog.get_by_label("Boot mode").select_option("bty-flash-once")
+    dialog.get_by_role("button", name="Next: see what happens").click()
+    dialog.get_by_role("button", name="Overwrite 1 disk").wait_for()
+    assert operator.call("GET", f"/machines/{machine.mac}")["boot_mode"] == "bty-inventory"

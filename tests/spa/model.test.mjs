@@ -13,7 +13,7 @@ import { splitLabels } from "../../spa/parts/assignment.js";
 import { disk, machine } from "./make.mjs";
 
 const REF = "a".repeat(64);
-const entryOf = (ref) => (ref === REF ? { bty_image_ref: REF, name: "Debian" } : undefined);
+const isMissing = (ref) => ref !== REF;
 test("sizes and rates have three digits and binary units", () => {
   assert.deepEqual([0, 999, 1023, 1536, 15032385536].map(bytes), ["0 B", "999 B", "0.999 KiB", "1.50 KiB", "14.0 GiB"]);
   assert.equal(bytes(null), "unknown");
@@ -44,14 +44,14 @@ test("progress tells percent and time left where the total is known", () => {
 
 test("what a change does to a disk", () => {
   const bound = machine(1, { boot_mode: "bty-flash-once", bty_image_ref: REF, target_disk_serial: "S", known_disks: [disk("S")] });
-  assert.equal(consequence(bound, {}, entryOf).writes, true);
-  assert.equal(consequence(bound, {}, entryOf).disk.serial, "S");
-  assert.match(consequence({ ...bound, cycle_state: "completed" }, {}, entryOf).why, /flashed already/);
-  assert.equal(consequence({ ...bound, cycle_state: "completed" }, { boot_mode: "bty-flash-always" }, entryOf).writes, true);
-  assert.match(consequence(bound, { boot_mode: "ipxe-exit" }, entryOf).why, /this mode/);
-  assert.match(consequence(bound, { bty_image_ref: null }, entryOf).why, /no image/);
-  assert.match(consequence(bound, { bty_image_ref: "b".repeat(64) }, entryOf).why, /not in the catalog/);
-  assert.match(consequence(bound, { target_disk_serial: null }, entryOf).why, /no target disk/);
+  assert.equal(consequence(bound, {}, isMissing).writes, true);
+  assert.equal(consequence(bound, {}, isMissing).disk.serial, "S");
+  assert.match(consequence({ ...bound, cycle_state: "completed" }, {}, isMissing).why, /flashed already/);
+  assert.equal(consequence({ ...bound, cycle_state: "completed" }, { boot_mode: "bty-flash-always" }, isMissing).writes, true);
+  assert.match(consequence(bound, { boot_mode: "ipxe-exit" }, isMissing).why, /this mode/);
+  assert.match(consequence(bound, { bty_image_ref: null }, isMissing).why, /no image/);
+  assert.match(consequence(bound, { bty_image_ref: "b".repeat(64) }, isMissing).why, /not in the catalog/);
+  assert.match(consequence(bound, { target_disk_serial: null }, isMissing).why, /no target disk/);
 });
 
 test("a rule chooses a disk only where there is no doubt", () => {
@@ -69,7 +69,7 @@ test("a rule chooses a disk only where there is no doubt", () => {
 });
 
 test("a change of many tells for each what follows", () => {
-  const plan = foresee([machine(1, { known_disks: [disk("ONE")] }), machine(2)], { boot_mode: "bty-flash-once", bty_image_ref: REF }, "only", entryOf);
+  const plan = foresee([machine(1, { known_disks: [disk("ONE")] }), machine(2)], { boot_mode: "bty-flash-once", bty_image_ref: REF }, "only", isMissing);
   assert.deepEqual(plan.map(({ writes, serial }) => [writes, serial]), [[true, "ONE"], [false, undefined]]);
 });
 
