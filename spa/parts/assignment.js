@@ -75,6 +75,7 @@ export class Assignment {
   /** @param {Machine} machine */
   async save(machine) {
     const changes = this.changes(machine);
+    const asSent = { ...this.draft };
     const { writes, disk, serial } = consequence(machine, changes, (ref) => this.app.isMissing(ref));
     const touchesPolicy = ["boot_mode", "bty_image_ref", "target_disk_serial"].some((name) => name in changes);
     if (writes && touchesPolicy && !(await this.confirm(machine, { ...machine, ...changes }, disk, serial))) return;
@@ -82,7 +83,8 @@ export class Assignment {
     this.app.redraw();
     try {
       const saved = await send("PATCH", `/machines/${this.mac}`, changes);
-      this.draft = {};
+      // What was typed since then is still to be saved.
+      for (const name of /** @type {(keyof Draft)[]} */ (Object.keys(asSent))) if (this.draft[name] === asSent[name]) delete this.draft[name];
       this.onSaved(saved);
       this.app.notify(`${this.mac} was saved.`);
     } catch (error) {

@@ -43,3 +43,16 @@ test("an image that the catalog does not have is not asked about: nothing is wri
   await made.save(bound);
   assert.deepEqual([asked, sent], [[], [{ boot_mode: "bty-flash-always" }]]);
 });
+
+test("what is typed while a save is under way stays", async () => {
+  const { made } = form({ data: [] });
+  made.set("labels", "rack 1");
+  made.set("sanboot_drive", "0x81");
+  answer = () => made.set("labels", "rack 12");
+  await made.save(bound);
+  assert.deepEqual(sent, [{ labels: ["rack 1"], sanboot_drive: "0x81" }]);
+  assert.deepEqual(made.draft, { labels: "rack 12" });
+  answer = undefined;
+  await made.save({ ...bound, labels: ["rack 1"], sanboot_drive: "0x81" });
+  assert.deepEqual([sent[1], made.draft], [{ labels: ["rack 12"] }, {}]);
+});
