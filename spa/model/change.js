@@ -1,6 +1,6 @@
 // One change to many machines, and what it does to each of them, disk by disk. Pure.
 
-import { consequence } from "./machine.js";
+import { consequence, findDisk, modeName } from "./machine.js";
 
 /**
  * @typedef {import("../types.js").Machine} Machine
@@ -17,6 +17,8 @@ export const DISK_RULES = /** @type {[DiskRule, string][]} */ ([
   ["largest", "The largest disk"],
   ["none", "No disk"],
 ]);
+
+const WAITING = "bty-inventory"; // the mode in which an import leaves what it would have flashed
 
 /** @param {Disk} disk */
 function isCandidate(disk) {
@@ -65,4 +67,31 @@ export function foresee(machines, fields, rule, isMissing) {
     const own = chooseDisk(machine, rule);
     return { machine, own, ...consequence(machine, { ...fields, ...own }, isMissing) };
   });
+}
+
+/**
+ * Return what giving machines their modes back does, which wait since an import: to each as it is bound now. Those that are gone
+ * or wait no more are left out. The request holds what was foreseen, so that nothing else is armed if a machine is bound anew meanwhile.
+ * @param {import("../api.js").Held[]} held
+ * @param {Machine[]} machines as they are now
+ * @param {(ref: string) => boolean} isMissing whether the catalog is known to lack an image
+ */
+export function armHeld(held, machines, isMissing) {
+  const found = new Map(machines.map((machine) => [machine.mac, machine]));
+  const plan = held.flatMap(({ mac, boot_mode: mode }) => {
+    const machine = found.get(mac);
+    return machine?.boot_mode === WAITING ? [{ machine, mode, ...consequence(machine, { boot_mode: mode }, isMissing) }] : [];
+  });
+  const left = held.flatMap(({ mac }) => {
+    const mode = found.get(mac)?.boot_mode;
+    return mode === WAITING ? [] : [{ mac, why: mode ? `its mode is “${modeName(mode)}” now` : "it was deleted" }];
+  });
+  const each = plan.map(({ machine, mode }) => ({
+    mac: machine.mac,
+    boot_mode: mode,
+    bty_image_ref: machine.bty_image_ref,
+    // The daemon refuses a disk that the machine has not reported where it is named.
+    ...(findDisk(machine, machine.target_disk_serial) ? { target_disk_serial: machine.target_disk_serial } : {}),
+  }));
+  return { plan, left, request: { each } };
 }

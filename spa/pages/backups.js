@@ -4,7 +4,7 @@ import { get, send } from "../lib/api.js";
 import { Load } from "../lib/load.js";
 import { h } from "../lib/vdom.js";
 import { bytes, plural } from "../model/format.js";
-import { describeDisk, findDisk, modeName } from "../model/machine.js";
+import { askToArm, describeBinding } from "../parts/arm.js";
 import { badge, card, empty, facts, failure, field, heading, note, time } from "../parts/common.js";
 import { confirm } from "../parts/dialog.js";
 import { eventList } from "../parts/events.js";
@@ -33,17 +33,6 @@ const isOpen = (job) => job.status === "running" || job.status === "queued";
 function holds({ machines, images, settings }) {
   if (machines === null) return "made by an earlier version: machines only";
   return [plural(machines, "machine"), plural(images ?? 0, "image"), plural(settings ?? 0, "setting")].join(", ");
-}
-
-/**
- * @param {Held} held
- * @param {App} app
- * @param {import("../types.js").Machine} [machine] with the disks that it reported
- */
-function describeHeld(held, app, machine) {
-  const image = held.bty_image_ref ? (app.entry(held.bty_image_ref)?.name ?? "an image that is not in the catalog") : "no image";
-  const disk = machine && findDisk(machine, held.target_disk_serial);
-  return `${modeName(held.boot_mode)}: ${image} on ${disk ? describeDisk(disk) : held.target_disk_serial ? `the disk with the serial ${held.target_disk_serial}` : "no disk"}`;
 }
 
 /**
@@ -135,39 +124,9 @@ class Backups {
     this.app.redraw();
   }
 
-  /**
-   * Give machines that wait since an import their modes back, after one question that names them and their disks.
-   * @param {Held[]} held
-   */
+  /** @param {Held[]} held */
   async arm(held) {
-    /** @type {Map<string, import("../types.js").Machine>} */
-    const machines = new Map();
-    try {
-      for (const machine of await get("/machines")) machines.set(machine.mac, machine);
-    } catch (error) {
-      this.app.notify(/** @type {Error} */ (error).message, "bad");
-      return;
-    }
-    const agreed = await confirm({
-      title: `${plural(held.length, "machine")} will be flashed`,
-      wide: true,
-      yes: `Arm ${plural(held.length, "machine")}`,
-      text: [
-        note("warn", "At their next network boot these machines lose everything on these disks:"),
-        h("ul", { class: "losses", tabindex: "0", "aria-label": "Disks that will be overwritten" }, held.map((one) => h("li", { key: one.mac }, h("code", null, one.mac), h("span", { class: "second" }, describeHeld(one, this.app, machines.get(one.mac)))))),
-      ],
-    });
-    if (!agreed) return;
-    try {
-      for (const mode of new Set(held.map(({ boot_mode }) => boot_mode))) {
-        const macs = held.filter(({ boot_mode }) => boot_mode === mode).map(({ mac }) => mac);
-        await send("POST", "/machines/bulk", { set: { boot_mode: mode }, macs });
-      }
-      if (this.outcome) this.outcome = { ...this.outcome, held: [] };
-      this.app.notify(`${plural(held.length, "machine")} armed.`);
-    } catch (error) {
-      this.app.notify(/** @type {Error} */ (error).message, "bad");
-    }
+    if ((await askToArm(this.app, held)) && this.outcome) this.outcome = { ...this.outcome, held: [] };
     this.app.redraw();
   }
 
@@ -240,7 +199,7 @@ class Backups {
       ),
       held.length > 0 && h("div", { key: "held", class: "stack" },
         note("info", `${plural(held.length, "machine")} that would be flashed ${held.length === 1 ? "waits" : "wait"} in the mode Inventory. Nothing is written until you arm ${held.length === 1 ? "it" : "them"}.`),
-        h("ul", { class: "losses", tabindex: "0", "aria-label": "Machines that wait" }, held.map((one) => h("li", { key: one.mac }, h("a", { href: `/ui/machines/${one.mac}` }, h("code", null, one.mac)), h("span", { class: "second" }, describeHeld(one, this.app))))),
+        h("ul", { class: "losses", tabindex: "0", "aria-label": "Machines that wait" }, held.map((one) => h("li", { key: one.mac }, h("a", { href: `/ui/machines/${one.mac}` }, h("code", null, one.mac)), h("span", { class: "second" }, describeBinding(this.app, one.boot_mode, one))))),
         h("div", { class: "form-actions" }, h("button", { type: "button", class: "danger", onclick: () => this.arm(held) }, `Arm ${plural(held.length, "machine")}…`)),
       ),
     );

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.machines import DISK
+from tests.browser.machines import DISK, SECOND
 from tests.browser.test_access import findings
 from tests.support.api import eventually
 from tests.support.process import DaemonProcess
@@ -168,6 +168,47 @@ def test_a_backup_is_made_kept_and_taken_in(operator: Any, box: Any, tab: Any) -
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Delete the backup").click()
     page.get_by_text("There is no backup yet.").wait_for()
+
+
+def test_machines_are_armed_as_they_are_bound_now(operator: Any, origin: str, box: Any, tab: Any) -> None:
+    """The question before arming names image and disk of this moment, and leaves out the machines that wait no more."""
+    refs = [
+        operator.call("POST", "/catalog/entries", {"image_url": f"{origin}/{name}"})["bty_image_ref"]
+        for name in ("debian.img.gz", "fedora.qcow2")
+    ]
+    macs = [f"52:54:00:00:00:0{number}" for number in (1, 2, 3)]
+    for number, mac in enumerate(macs, 1):
+        box(number).discover(DISK, SECOND)
+        operator.call(
+            "PATCH", f"/machines/{mac}", {"boot_mode": "bty-flash-once", "target_disk_serial": DISK["serial"], "bty_image_ref": refs[0]}
+        )
+    operator.call("POST", "/workers/backups", {"trigger": "manual"})
+    eventually(lambda: len(operator.call("GET", "/backups")["items"]) == 1)
+    bundle = operator.call("GET", f"/backups/{operator.call('GET', '/backups')['items'][0]['backup_id']}")
+    page = tab.open("/ui/backups")
+    file = {"name": "b.json", "mimeType": "application/json", "buffer": json.dumps(bundle).encode()}
+    page.get_by_label("File").set_input_files(files=[file])
+    page.get_by_role("button", name="Take it in…").click()
+    page.get_by_role("button", name="Take it in", exact=True).click()
+    page.get_by_text("3 machines that would be flashed wait in the mode Inventory.").wait_for()
+
+    operator.call("PATCH", f"/machines/{macs[0]}", {"target_disk_serial": SECOND["serial"], "bty_image_ref": refs[1]})
+    operator.call("PATCH", f"/machines/{macs[1]}", {"boot_mode": "ipxe-exit"})
+    operator.call("DELETE", f"/machines/{macs[2]}")
+    page.get_by_role("button", name="Arm 3 machines…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("heading", name="1 machine will be flashed").wait_for()
+    lost = dialog.get_by_label("Disks that will be overwritten").locator("li").all_inner_texts()
+    assert (len(lost), "fedora" in lost[0], SECOND["serial"] in lost[0]) == (1, True, True)
+    left = dialog.get_by_label("Machines that are left out").locator("li").all_inner_texts()
+    assert left == [f"{macs[1]}\nIts mode is “Boot the disk” now.", f"{macs[2]}\nIt was deleted."]
+    tab.shoot("backups-arm")
+    dialog.get_by_role("button", name="Arm 1 machine", exact=True).click()
+    page.get_by_text("1 machine armed.").wait_for()
+    assert [(one["mac"], one["boot_mode"]) for one in operator.call("GET", "/machines")] == [
+        (macs[0], "bty-flash-once"),
+        (macs[1], "ipxe-exit"),
+    ]
 
 
 def daemon_state(daemon: DaemonProcess) -> Path:

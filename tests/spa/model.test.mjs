@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { chooseDisk, foresee, makeRequest } from "../../spa/model/change.js";
+import { armHeld, chooseDisk, foresee, makeRequest } from "../../spa/model/change.js";
 import { rangeOf, readChoice, writeChoice } from "../../spa/model/choice.js";
 import { ago, bytes, diskSize, duration, plural, rate, sentence } from "../../spa/model/format.js";
 import { highlights } from "../../spa/model/hardware.js";
@@ -71,6 +71,22 @@ test("a rule chooses a disk only where there is no doubt", () => {
 test("a change of many tells for each what follows", () => {
   const plan = foresee([machine(1, { known_disks: [disk("ONE")] }), machine(2)], { boot_mode: "bty-flash-once", bty_image_ref: REF }, "only", isMissing);
   assert.deepEqual(plan.map(({ writes, serial }) => [writes, serial]), [[true, "ONE"], [false, undefined]]);
+});
+
+test("machines that wait since an import are armed as they are bound now, and only those that still wait", () => {
+  const held = [1, 2, 3, 4].map((number) => ({ mac: machine(number).mac, boot_mode: "bty-flash-always", bty_image_ref: "b".repeat(64), target_disk_serial: "OLD" }));
+  const now = [
+    machine(1, { bty_image_ref: REF, target_disk_serial: "NEW", known_disks: [disk("NEW")] }),
+    machine(2, { bty_image_ref: REF, target_disk_serial: "UNREPORTED", known_disks: [disk("NEW")] }),
+    machine(3, { bty_image_ref: REF, target_disk_serial: "NEW", boot_mode: "ipxe-exit" }),
+  ];
+  const { plan, left, request } = armHeld(held, now, isMissing);
+  assert.deepEqual(plan.map(({ machine: { mac }, mode, writes, serial }) => [mac.at(-1), mode, writes, serial]), [["1", "bty-flash-always", true, "NEW"], ["2", "bty-flash-always", true, "UNREPORTED"]]);
+  assert.deepEqual(left, [{ mac: held[2].mac, why: "its mode is “Boot the disk” now" }, { mac: held[3].mac, why: "it was deleted" }]);
+  assert.deepEqual(request, { each: [
+    { mac: held[0].mac, boot_mode: "bty-flash-always", bty_image_ref: REF, target_disk_serial: "NEW" },
+    { mac: held[1].mac, boot_mode: "bty-flash-always", bty_image_ref: REF },
+  ] });
 });
 
 test("a machine belongs to a view as the daemon would say", () => {
