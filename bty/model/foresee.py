@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bty.model import cycle
-from bty.model.boot import Offer, Script, decide
+from bty.model.boot import CycleStep, Offer, Script, decide
 from bty.model.catalog import Entry
 from bty.model.cycle import Claim
 from bty.model.machine import BootMode, Machine
@@ -30,12 +30,18 @@ def foresee(machine: Machine, entry: Entry | None, *, max_attempts: int) -> list
     while True:
         offer = decide(machine, entry)
         rule = explain(machine, offer, entry, max_attempts=max_attempts)
-        after = _succeed(cycle.serve(machine, offer.step, token=_TOKEN), offer)
+        served = serve(machine, offer.step)
+        after = _succeed(served, offer)
         repeats = _standing(after) == _standing(machine)
-        steps.append(Step(offer=offer, rule=rule, then=_then(machine, offer), repeats=repeats))
+        steps.append(Step(offer=offer, rule=rule, then=_then(served, offer, max_attempts), repeats=repeats))
         if repeats or len(steps) == CONTACTS:
             return steps
         machine = after
+
+
+def serve(machine: Machine, step: CycleStep) -> Machine:
+    """Return *machine* as the contact that *step* is of leaves it: one that comes after a flash crashed counts that one."""
+    return cycle.serve(machine, step, token=_TOKEN)
 
 
 def explain(machine: Machine, offer: Offer, entry: Entry | None, *, max_attempts: int) -> str:
@@ -67,7 +73,12 @@ def explain(machine: Machine, offer: Offer, entry: Entry | None, *, max_attempts
 
 
 def _explain_flash(machine: Machine, image: str, max_attempts: int) -> str:
-    what, failed = f"The mode {machine.boot_mode} flashes {image}", machine.cycle_attempts
+    what, failed = f"The mode {machine.boot_mode} flashes {image}", serve(machine, CycleStep.OPEN).cycle_attempts
+    if failed > machine.cycle_attempts:
+        counted = f"{what}, and no receipt has come yet. A boot now makes it failed attempt {failed} of at most {max_attempts}"
+        if failed >= max_attempts:
+            return f"{counted}: the live environment starts and waits for a person. A reset starts over."
+        return f"{counted} and starts the live environment again."
     if failed >= max_attempts:
         return f"{what}, but {failed} attempts failed: the live environment starts and waits for a person. A reset starts over."
     if failed:
@@ -77,11 +88,13 @@ def _explain_flash(machine: Machine, image: str, max_attempts: int) -> str:
     return f"{what} onto the disk with the serial {machine.target_disk_serial}."
 
 
-def _then(machine: Machine, offer: Offer) -> str:
+def _then(served: Machine, offer: Offer, max_attempts: int) -> str:
     match offer.script:
+        case Script.FLASH if served.cycle_attempts >= max_attempts:
+            return "if a person flashes the disk"
         case Script.FLASH:
             return "if the flash succeeds"
-        case Script.LIVE if machine.mode is BootMode.INVENTORY:
+        case Script.LIVE if served.mode is BootMode.INVENTORY:
             return "if the report comes"
         case Script.LIVE:
             return "whatever the person does"

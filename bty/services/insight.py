@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bty.model.boot import choose_plan
-from bty.model.foresee import Step, foresee
+from bty.model.foresee import Step, foresee, serve
 from bty.model.machine import Machine
 from bty.model.timeline import Moment, Timeline, trace
 from bty.services.events import Events
@@ -36,8 +36,10 @@ class Insights:
         """Return what a machine would get now. Raises `NotFound`."""
         machine = self._fleet.get(mac)
         entry, most = self._fleet.bound_entry(machine), self._fleet.rules.max_attempts
-        choice = choose_plan(machine, entry, catalog_url=f"{base_url}/catalog.toml", max_attempts=most)
-        return Insight(machine=machine, steps=foresee(machine, entry, max_attempts=most), plan=choice.plan.to_json())
+        steps = foresee(machine, entry, max_attempts=most)
+        served = serve(machine, steps[0].offer.step)
+        choice = choose_plan(served, entry, catalog_url=f"{base_url}/catalog.toml", max_attempts=most)
+        return Insight(machine=machine, steps=steps, plan=choice.plan.to_json())
 
     async def timeline(self, mac: str) -> Timeline:
         """Return how far the newest cycle of a machine has come. Raises `NotFound`, `StoreFailed`."""

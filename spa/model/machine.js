@@ -126,10 +126,11 @@ export function runningSteps({ stages, stopped }, progress) {
 
 /**
  * Return what saving *change* does to the disk of a machine: `writes` with the disk, or why nothing is written.
+ * `isLater` says that the next boot still starts the disk, and that the one after it writes.
  * @param {Machine} machine
  * @param {Partial<Policy>} change
  * @param {(ref: string) => boolean} isMissing whether the catalog is known to lack an image
- * @returns {{writes: boolean, disk?: Disk, serial?: string, why: string}}
+ * @returns {{writes: boolean, isLater?: boolean, disk?: Disk, serial?: string, why: string}}
  */
 export function consequence(machine, change, isMissing) {
   const next = { ...machine, ...change };
@@ -140,10 +141,9 @@ export function consequence(machine, change, isMissing) {
   if (!serial) return { writes: false, why: "it has no target disk" };
   const disk = findDisk(machine, serial);
   const isSame = /** @type {const} */ (["boot_mode", "bty_image_ref", "target_disk_serial"]).every((name) => (machine[name] || "") === (next[name] || ""));
-  if (isSame && next.boot_mode === "bty-flash-once" && machine.cycle_state === "completed") {
-    return { writes: false, disk, serial, why: "it was flashed already" };
-  }
-  return { writes: true, disk, serial, why: "" };
+  const isDone = isSame && machine.cycle_state === "completed";
+  if (isDone && next.boot_mode === "bty-flash-once") return { writes: false, disk, serial, why: "it was flashed already" };
+  return { writes: true, isLater: isDone, disk, serial, why: "" };
 }
 
 /**

@@ -246,6 +246,7 @@ function fateWords(now, fate, isRunning) {
   const running = isRunning && [h("strong", null, "A flash is running now."), " "];
   if (fate.writes) {
     const disk = fate.disk ? describeDisk(fate.disk) : `the disk with serial ${fate.serial}`;
+    if (fate.isLater) return [running, "Its next network boot starts the disk, which is flashed. ", h("strong", null, "The boot after that overwrites "), disk, "."];
     return isRunning ? [running, `If it booted from the network now, that boot would overwrite ${disk}.`] : [h("strong", null, "Its next network boot overwrites "), disk, "."];
   }
   const why = isFlashing(now.boot_mode) ? fate.why : `the mode is “${modeName(now.boot_mode)}”`;

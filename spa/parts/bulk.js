@@ -171,12 +171,12 @@ function confirmPlan(app, plan, wish) {
     text: [
       h("p", null, `${plural(plan.length, "machine")}: ${words.join(", ") || "start over"}.`),
       writing.length > 0 && [
-        note("warn", "At their next network boot these machines lose everything on these disks:"),
+        note("warn", `At their ${writing.some(({ isLater }) => isLater) ? "coming network boots" : "next network boot"} these machines lose everything on these disks:`),
         h(
           "ul",
           { class: "losses", tabindex: "0", "aria-label": "Disks that will be overwritten" },
-          writing.map(({ machine, disk, serial }) =>
-            h("li", { key: machine.mac }, h("code", null, machine.mac), machine.labels.length > 0 && ` (${machine.labels.join(", ")})`, h("span", { class: "second" }, disk ? sentence(`${describeDisk(disk)}, ${disk.path}`) : `Serial ${serial}, which the machine has not reported`)),
+          writing.map(({ machine, disk, serial, isLater }) =>
+            h("li", { key: machine.mac }, h("code", null, machine.mac), machine.labels.length > 0 && ` (${machine.labels.join(", ")})`, h("span", { class: "second" }, disk ? sentence(`${describeDisk(disk)}, ${disk.path}`) : `Serial ${serial}, which the machine has not reported`), isLater && h("span", { class: "second" }, "Its next boot starts the disk, which is flashed; the boot after that overwrites it.")),
           ),
         ),
       ],

@@ -85,7 +85,7 @@ export function viewNext(load, mac, isRunning) {
       "details",
       null,
       h("summary", null, "Without a network boot"),
-      h("p", { class: "second" }, "Started as root on the machine itself, for example from a live system, the flasher does at once what the plan says:"),
+      h("p", { class: "second" }, "Started as root on the machine itself, for example from a live system, the flasher asks for a plan at once and does what it says. No boot is counted: a flash that has not reported is not yet a failed attempt then."),
       h("pre", { class: "log command", tabindex: "0" }, `bty.pyz --server ${location.origin} --mac ${mac}`),
     ),
     now.plan && h("details", null, h("summary", null, "The plan it would get"), h("pre", { class: "log", tabindex: "0" }, JSON.stringify(now.plan, null, 2))),

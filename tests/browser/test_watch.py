@@ -68,6 +68,25 @@ def test_a_running_flash_is_not_told_as_the_next_boot(operator: Operator, origin
     fate.get_by_text("It will not be flashed: it was flashed already.").wait_for()
 
 
+def test_a_machine_that_is_always_flashed_boots_its_disk_in_between(operator: Operator, origin: str, box: Any, tab: Any) -> None:
+    """After a flash the page says that the next boot starts the disk, and that the one after it overwrites it; of many the same."""
+    machine = begin(operator, origin, box, VIRTIO)
+    operator.call("PATCH", f"/machines/{machine.mac}", {"boot_mode": "bty-flash-always"})
+    machine.contact()
+    machine.plan()
+    machine.done(name="Debian", seconds=42.0)
+    page = tab.open(MACHINE)
+    page.locator(".fate").get_by_text("The boot after that overwrites virtio disk, 960 GB, serial BTYTEST.").wait_for()
+    tab.open("/ui/machines#sel=" + machine.mac.replace(":", ""))
+    page.get_by_role("button", name="Change…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Boot mode").select_option("bty-flash-always")
+    dialog.get_by_role("button", name="Next: see what happens").click()
+    dialog.get_by_text("At their coming network boots these machines lose everything on these disks:").wait_for()
+    dialog.get_by_text("the boot after that overwrites it.").wait_for()
+    dialog.get_by_role("button", name="Overwrite 1 disk").wait_for()
+
+
 def test_the_log_grows_by_itself(operator: Operator, origin: str, box: Any, tab: Any) -> None:
     """Lines that come with nothing else appear without a click, the newest in view, each fetched once; an idle page asks for nothing."""
     machine = begin(operator, origin, box, VIRTIO)

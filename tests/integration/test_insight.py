@@ -69,6 +69,21 @@ async def test_what_was_explained_happens(daemon):
     assert foreseen == happened
 
 
+async def test_the_plan_that_is_shown_is_that_of_a_real_contact(daemon):
+    """With each flash that crashes the plan shown is the one that then comes, up to the one that leaves it to a person."""
+    await bind(daemon, "bty-flash-always")
+    modes = []
+    for _ in range(4):
+        shown = (await daemon.call("GET", f"/machines/{MAC}/explain"))[1]["now"]["plan"]
+        await daemon.call("GET", f"/pxe/{MAC}")
+        await daemon.call("GET", f"/boot/kernel?mac={MAC}")
+        plan = (await daemon.call("GET", f"/pxe/{MAC}/plan"))[1]
+        modes.append(shown["mode"])
+
+        assert {key: plan.get(key) for key in shown} == shown
+    assert modes == ["flash", "flash", "flash", "interactive"]
+
+
 @pytest.mark.parametrize("what", ["explain", "timeline"])
 async def test_an_unknown_machine_is_404(daemon, what):
     """A MAC without a record has nothing to explain, and asking makes none."""

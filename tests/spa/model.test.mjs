@@ -48,6 +48,9 @@ test("what a change does to a disk", () => {
   assert.equal(consequence(bound, {}, isMissing).disk.serial, "S");
   assert.match(consequence({ ...bound, cycle_state: "completed" }, {}, isMissing).why, /flashed already/);
   assert.equal(consequence({ ...bound, cycle_state: "completed" }, { boot_mode: "bty-flash-always" }, isMissing).writes, true);
+  const again = { ...bound, boot_mode: "bty-flash-always", cycle_state: "completed" };
+  assert.deepEqual([again, { ...again, cycle_state: "armed" }].map((one) => consequence(one, {}, isMissing)).map(({ writes, isLater }) => [writes, isLater]), [[true, true], [true, false]]);
+  assert.equal(consequence(again, { target_disk_serial: "T" }, isMissing).isLater, false);
   assert.match(consequence(bound, { boot_mode: "ipxe-exit" }, isMissing).why, /this mode/);
   assert.match(consequence(bound, { bty_image_ref: null }, isMissing).why, /no image/);
   assert.match(consequence(bound, { bty_image_ref: "b".repeat(64) }, isMissing).why, /not in the catalog/);

@@ -57,6 +57,16 @@ def test_a_flashed_machine_boots_its_disk_for_good() -> None:
         ({"cycle": "t", "cycle_state": CycleState.ARMED}, ENTRY, "no receipt has come yet"),
         ({"cycle": "t", "cycle_state": CycleState.ARMED, "cycle_attempts": 2}, ENTRY, "2 of at most 3 attempts failed"),
         ({"cycle": "t", "cycle_state": CycleState.ARMED, "cycle_attempts": 3}, ENTRY, "waits for a person"),
+        (
+            {"cycle": "t", "cycle_state": CycleState.ARMED, "cycle_attempts": 1, "cycle_flashing": True},
+            ENTRY,
+            "A boot now makes it failed attempt 2 of at most 3 and starts the live environment again",
+        ),
+        (
+            {"cycle": "t", "cycle_state": CycleState.ARMED, "cycle_attempts": 2, "cycle_flashing": True},
+            ENTRY,
+            "A boot now makes it failed attempt 3 of at most 3: the live environment starts and waits for a person",
+        ),
         ({}, ENTRY, "flashes debian onto the disk with the serial S1"),
     ],
 )
@@ -65,6 +75,14 @@ def test_the_rule_says_what_is_missing_or_why_again(fields: dict[str, object], e
     step = foresee(machine(BootMode.FLASH_ALWAYS, **fields), entry, max_attempts=3)[0]
 
     assert words in step.rule
+
+
+def test_no_flash_is_promised_once_a_contact_uses_the_attempts_up() -> None:
+    """A flash that crashed is counted by the contact that comes now: after the last attempt what follows is up to a person."""
+    crashed = {"cycle": "t", "cycle_state": CycleState.ARMED, "cycle_flashing": True}
+    then = [foresee(machine(BootMode.FLASH_ONCE, cycle_attempts=attempts, **crashed), ENTRY, max_attempts=3)[0].then for attempts in (1, 2)]
+
+    assert then == ["if the flash succeeds", "if a person flashes the disk"]
 
 
 def test_nothing_is_changed_by_looking() -> None:
