@@ -38,6 +38,7 @@ from bty.units import MIB
 
 _POOL_BLOCKS = 4
 _PACKED_PIECE_BYTES = MIB
+_ZERO_PIECE_BYTES = 64 * MIB  # zeroed between two looks at whether it was cancelled: half a second where zeros are written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +194,8 @@ class ManyFlash:
 
     def _end(self, part: Part, error: BtyError | None) -> None:
         """Give a disk back and keep how its flash ended; where the whole was ended before, that is the cause."""
+        if error:
+            part.undo()
         part.close()
         cause = self._failure.error or error if error else None
         if isinstance(cause, Cancelled):
@@ -255,6 +258,8 @@ class ManyFlash:
                 known = raw_size(image_format, source.pread, source.size)
                 if known is not None:
                     self._size.total, self._size.exact = known
+        elif image_format is ImageFormat.IMG:
+            self._size.is_told = False
         bmap = self._job.bmap
         if bmap is not None:
             if self._size.exact and self._size.total != bmap.image_size:
@@ -341,7 +346,9 @@ class ManyFlash:
             self._each_writer(lambda writer: writer.write(offset, data))
 
         def zero(offset: int, length: int) -> None:
-            self._each_writer(lambda writer: writer.zero(offset, length))
+            for start in range(offset, offset + length, _ZERO_PIECE_BYTES):
+                self._failure.check()
+                self._zero(start, min(_ZERO_PIECE_BYTES, offset + length - start))
 
         def write_part(block: Block, start: int, end: int, offset: int) -> None:
             self._each_writer(lambda writer: writer.write_part(block, start, end, offset))
@@ -352,6 +359,9 @@ class ManyFlash:
             stream.finish()
         finally:
             stream.close()
+
+    def _zero(self, offset: int, length: int) -> None:
+        self._each_writer(lambda writer: writer.zero(offset, length))
 
     def _pool(self) -> BlockPool:
         pool = BlockPool(_POOL_BLOCKS)

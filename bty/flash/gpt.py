@@ -19,10 +19,13 @@ def gpt_fits(head: bytes, sector_bytes: int) -> bool:
     return gpt_sector_size(head) is None or _backup_at(head, sector_bytes) is not None
 
 
-def backup_lba(head: bytes) -> int | None:
-    """Return the sector in which the GPT says that its backup lies, or None where there is no valid GPT."""
-    size = gpt_sector_size(head)
-    return None if size is None else _backup_at(head, size)
+def gpt_end(head: bytes) -> int | None:
+    """Return how many bytes the image has by its GPT, whose backup header is its last sector; None where there is no valid GPT."""
+    for sector in _SECTOR_SIZES:
+        backup = _backup_at(head, sector)
+        if backup is not None:
+            return (backup + 1) * sector
+    return None
 
 
 def _backup_at(head: bytes, sector: int) -> int | None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bty.errors import BtyError, DiskRefused, IntegrityFailed, WriteFailed
 from bty.flash import after
+from bty.flash.gpt import gpt_end
 from bty.flash.head import check_table
 from bty.flash.readback import read_back
 from bty.flash.target import Target, open_target
@@ -43,11 +44,15 @@ class FirstFailure:
 
 
 class Size:
-    """How large the raw image is, as far as its source tells: `total` is None, an account of its own, or `exact`."""
+    """How large the raw image is, as far as its source tells: `total` is None, an account of its own, or `exact`.
+
+    Where `is_told` is false, nothing but the end of a connection says where the image ends.
+    """
 
     def __init__(self) -> None:
         self.total: int | None = None
         self.exact = False
+        self.is_told = True
 
 
 class Part:
@@ -98,20 +103,20 @@ class Part:
         writer.sync()
         self._failure.check()
         self._has_gpt = check_table(writer.head(), self.disk)  # of a qcow2 image this is the proved head, the other was a look ahead
-        try:
-            writer.write_head()
-            if verify:
-                self._read_back(writer)
-        except BaseException:
-            # The device may have kept the head: it goes again. Where that fails too, the first cause is what is told.
-            with contextlib.suppress(WriteFailed):
-                writer.make_unbootable()
-            raise
+        writer.write_head()
+        if verify:
+            self._read_back(writer)
         if writer.bytes_left_out:
             self.notes.append(f"{writer.bytes_left_out} bytes that the bmap calls unused were left as they were")
         self.close()
         self.stage = Stage.FINISH
         self.notes += after.settle_disk(self.disk, image_has_gpt=self._has_gpt, image_bytes=writer.image_bytes)
+
+    def undo(self) -> None:
+        """Take away what a disk would boot by, both tables: the image is not proved. A disk that nothing was written to stays as it was."""
+        if self._target and self.writer and self.writer.bytes_written:
+            with contextlib.suppress(WriteFailed):  # what ended the flash is what is told
+                self.writer.make_unbootable()
 
     def close(self) -> None:
         """Give the disk back; may be called twice."""
@@ -139,7 +144,19 @@ class Part:
         least = size.total if size.total and promised is None else 1  # something behind the image may look like its size
         if writer.image_bytes < least:
             raise IntegrityFailed(f"the image ended after {writer.image_bytes} bytes unpacked, at least {least} were promised")
+        if promised is None and not size.is_told and size.total is None:
+            self._check_end(writer)
         self._failure.check()
+
+    def _check_end(self, writer: DiskWriter) -> None:
+        """Let the partition table tell whether an image was cut whose end nobody told: its backup lies in the last sector."""
+        table_end = gpt_end(writer.head())
+        if table_end and writer.image_bytes < table_end:
+            raise IntegrityFailed(
+                f"the image ended after {writer.image_bytes} bytes, its partition table says that it has {table_end}",
+                hint="its server does not say how long it is; give --sha256 or a server that does",
+            )
+        self.notes.append("nothing said where the image ends: neither its server nor a digest")
 
     def _read_back(self, writer: DiskWriter) -> None:
         assert self._target is not None

@@ -12,6 +12,7 @@ class Deadline:
 
     def __init__(self, limit_s: float) -> None:
         self.expired = False
+        self._is_over = False
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._timer = threading.Timer(limit_s, self._expire)
@@ -23,6 +24,8 @@ class Deadline:
 
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
         self._timer.cancel()
+        with self._lock:  # a timer that woke just now finds it over, or has said so: `expired` is final from here on
+            self._is_over = True
 
     def watch(self, sock: socket.socket) -> None:
         """Shut *sock* down when the time is up, or now where it is."""
@@ -34,6 +37,8 @@ class Deadline:
 
     def _expire(self) -> None:
         with self._lock:
+            if self._is_over:
+                return
             self.expired = True
             sockets = tuple(self._sockets)
         for sock in sockets:

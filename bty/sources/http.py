@@ -260,6 +260,8 @@ class HttpSource:
             problem = f"it has {total} bytes instead of {self.size}"
         elif location.etag and response.header("ETag") not in (None, location.etag):
             problem = "its ETag is another one"
+        elif location.modified and response.header("Last-Modified") not in (None, location.modified):
+            problem = "its date is another one"  # whoever ignores If-Range may have replaced it
         if problem:
             raise Refused(f"{location.shown} has changed during the flash: {problem}")
         self._remember(response, location)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bty.flash.gpt import backup_lba, gpt_fits, gpt_sector_size
+from bty.flash.gpt import gpt_end, gpt_fits, gpt_sector_size
 
 MIB = 1 << 20
 SIZE = 32 * MIB
@@ -32,7 +32,7 @@ def made_by_fdisk_for_4096(path: Path) -> bytes:
 def test_a_table_for_sectors_of_512_bytes_is_known(tmp_path):
     head = made_by_sfdisk(tmp_path / "disk")
     assert gpt_sector_size(head) == 512
-    assert backup_lba(head) == SIZE // 512 - 1
+    assert gpt_end(head) == SIZE
     assert gpt_fits(head, 512)
 
 
@@ -40,13 +40,13 @@ def test_a_table_made_by_sgdisk_is_known(tmp_path):
     path = tmp_path / "disk"
     path.write_bytes(bytes(16 * MIB))
     subprocess.run(["sgdisk", "-n", "1:0:+4M", "-n", "2:0:0", str(path)], check=True, capture_output=True)
-    assert backup_lba(path.read_bytes()[:MIB]) == 16 * MIB // 512 - 1
+    assert gpt_end(path.read_bytes()[:MIB]) == 16 * MIB
 
 
 def test_a_table_for_sectors_of_4096_bytes_does_not_fit_a_disk_of_512(tmp_path):
     head = made_by_fdisk_for_4096(tmp_path / "disk")
     assert gpt_sector_size(head) == 4096
-    assert backup_lba(head) == SIZE // 4096 - 1
+    assert gpt_end(head) == SIZE
     assert gpt_fits(head, 4096)
     assert not gpt_fits(head, 512)
 
@@ -65,7 +65,7 @@ def test_an_image_without_a_gpt_fits_every_disk(tmp_path, content):
         content
     ]()
     assert gpt_sector_size(head) is None
-    assert backup_lba(head) is None
+    assert gpt_end(head) is None
     assert gpt_fits(head, 4096)
 
 

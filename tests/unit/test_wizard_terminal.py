@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,15 @@ from prompt_toolkit.data_structures import Size
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.styles import DEFAULT_ATTRS
 
+from bty.agent.wizard.dumb import Lines
+from bty.agent.wizard.events import DiskEnded, Effect, Event, FlashBegan, FlashEnded
 from bty.agent.wizard.kernel import KernelLog
 from bty.agent.wizard.output import ScreenOutput
+from bty.agent.wizard.state import Size as StateSize
+from bty.agent.wizard.state import State
 from bty.agent.wizard.terminal import recognise, terminal_size
+from bty.model.plan import Receipt
+from tests.support.wizard import IMAGES, SSD
 
 
 @pytest.mark.parametrize(
@@ -216,3 +223,29 @@ def test_a_line_that_takes_nothing_stops_nobody_for_long() -> None:
         assert os.get_blocking(other)
         output.close_line()
     os.close(main)
+
+
+def test_a_failure_that_comes_after_the_line_dropped_is_the_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On plain lines too: the flash goes on without anybody, and its end is what the program tells."""
+
+    class Left:
+        """A runner whose flash fails when nobody is there any more."""
+
+        def __init__(self, post: Callable[[Event], None], _overprinted: Callable[[], None]) -> None:
+            self.post, self.asked = post, 0
+
+        def perform(self, _effect: Effect) -> bool:
+            return True
+
+        def busy(self) -> bool:
+            self.asked += 1
+            if self.asked == 1:
+                self.post(FlashBegan(image=IMAGES[0], disks=(SSD,), at=1.0))
+                self.post(DiskEnded(0, Receipt(source="x", target_path=SSD.path, error="no", error_code="write_failed"), 2.0))
+                self.post(FlashEnded(14))
+            return self.asked < 2
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    state = State(version="1", server=None, mac=None, size=StateSize(80, 24), sources=())
+
+    assert Lines(state, Left).run() == 14

@@ -118,6 +118,8 @@ def test_two_disks_get_one_image(shelf: Shelf, disk: LoopDisk, other_disk: LoopD
         terminal.send(f"{os.getpid()}-")
         terminal.press("Enter")
         terminal.wait_for("filter:")
+        terminal.wait_for(disk.path)  # they may be listed after the keys were typed
+        terminal.wait_for(other_disk.path)
         terminal.press("Home", "Space", "Space")
         terminal.wait_for("2 marked")
         terminal.press("Enter")

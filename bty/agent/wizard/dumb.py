@@ -71,7 +71,12 @@ class Lines:
                 if self._exit_code is None:
                     self._show()
                 self._take()
-        return self._exit_code
+        with contextlib.suppress(queue.Empty):  # the end of a flash that was waited for may be among what came last
+            while True:
+                last = self._events.get_nowait()
+                if not isinstance(last, str | _Ending):
+                    self._session.dispatch(last)
+        return self._exit_code or self._session.state.exit_code
 
     def _take(self) -> None:
         """Wait for an event or a line, and act on it."""

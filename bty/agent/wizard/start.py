@@ -72,19 +72,20 @@ def _full_screen(kind: Kind, state: State, make_runner: MakeRunner) -> int:
     runner = make_runner(inbox.post, inbox.tell_overprinted)
     session = Session(state, runner)
     with _signals():
-        session.begin()  # what the first screen needs, or the plan, comes while the screen is loaded
         code = _code_of_screen(kind, session, runner, inbox)
+        _heed(runner)
         runner.leave_idle()
         if runner.busy():
             _wait(runner)
-    session.terminal = lambda _effect: None
-    for event in inbox.take():
-        session.dispatch(event)
-    return _tell_end(session.state, code)
+        session.terminal = lambda _effect: None
+        for event in inbox.take():
+            session.dispatch(event)
+        return _tell_end(session.state, code)
 
 
 def _code_of_screen(kind: Kind, session: Session, runner: Runner, inbox: Inbox) -> int:
     try:
+        session.begin()  # what the first screen needs, or the plan, comes while the screen is loaded
         return _show(kind, session, runner, inbox)
     except _HungUp:
         return 128 + signal.SIGHUP
@@ -109,8 +110,8 @@ class _Terminated(KeyboardInterrupt):
 def _signals() -> Iterator[None]:
     """Have a signal end no flash unheard: work begins before the screen is there to take signals, and goes on after it.
 
-    The screen has handlers of its own and puts these back. SIGINT is taken up as well: a shell starts its background programs
-    with it ignored, and Python leaves that so.
+    The screen has handlers of its own and puts these back. SIGINT is taken up too, since a shell starts its background programs
+    with it ignored, and is not given back: the exit code of a flash that has ended is not to be lost to one that comes late.
     """
 
     def hang_up(_number: int, _frame: object) -> None:
@@ -120,7 +121,8 @@ def _signals() -> Iterator[None]:
     def terminate(_number: int, _frame: object) -> None:
         raise _Terminated
 
-    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: terminate, signal.SIGHUP: hang_up}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    handlers = {signal.SIGTERM: terminate, signal.SIGHUP: hang_up}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
@@ -129,11 +131,15 @@ def _signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _wait(runner: Runner) -> None:
-    """Wait for the flash. SIGINT and SIGTERM cancel it, and its report is waited for all the same."""
+def _heed(runner: Runner) -> None:
+    """Have SIGINT and SIGTERM cancel what still runs; its report is waited for all the same."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: runner.cancel())
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _wait(runner: Runner) -> None:
+    """Wait for the flash."""
     tell("bty: the screen is gone, the flash is not: waiting for its end", sys.stdout)
     runner.wait()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end is told, and its exit code is what happened
@@ -152,6 +158,6 @@ def _tell_end(state: State, code: int) -> int:
     for receipt in receipts:
         for line in receipt_lines(receipt):
             tell(f"bty: {line}", sys.stdout)
-    if state.plan_text and not receipts:
+    if state.plan_text:
         tell(f"bty: {state.plan_text}", sys.stdout)
     return code or state.exit_code
