@@ -30,7 +30,7 @@ _MARKS = {
     "bty: network on": "network card up, address by DHCP",
     "bty: fetched and verified": "squashfs fetched, digest compared; flasher and systemd start",
     "bty: entered v": "first line of the flasher",
-    "the plan is": "the plan is there, and shown by the session on the serial line",
+    "Which image?": "the plan is there, and what it asks is shown on the serial line",
 }
 _QUESTIONS = (
     "systemd-analyze --no-pager",
