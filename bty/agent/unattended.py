@@ -21,7 +21,7 @@ from bty.model.progress import Progress, Stage
 from bty.sources.opening import find_bmap, open_image
 
 _POST_EVERY_S = 1.0
-_LAST_POST_S = 10.0  # longer than a post may take
+_LAST_POST_S = 10.0  # as long as a post may take
 _RETRY_AFTER_S = 5.0
 _INVENTORY_JOIN_S = 45.0  # longer than lshw's 30 s and one post
 

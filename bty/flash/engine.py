@@ -38,7 +38,7 @@ from bty.units import MIB
 
 _POOL_BLOCKS = 4
 _PACKED_PIECE_BYTES = MIB
-_ZERO_PIECE_BYTES = 64 * MIB  # zeroed between two looks at whether it was cancelled: half a second where zeros are written
+_ZERO_PIECE_BYTES = 64 * MIB  # zeroed between two looks at whether it was cancelled; at 150 MB/s that is half a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
