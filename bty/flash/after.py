@@ -32,16 +32,24 @@ def settle_disk(disk: Disk, *, image_has_gpt: bool, image_bytes: int) -> list[st
         moved = _step(notes, ["sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--relocate", "gpt-bak-std", disk.path])
         if moved:
             notes.append("the backup partition table was moved to the end of the disk")
-    _reread_partitions(disk, notes)
+    problem = _reread_partitions(disk)
     if proc.which("udevadm"):
         _step(notes, ["udevadm", "settle", "--timeout=20"])
+        if problem == errno.EBUSY:  # udev still looked at what was written
+            problem = _reread_partitions(disk)
+            _step(notes, ["udevadm", "settle", "--timeout=20"])
+    if problem:
+        notes.append(f"the kernel did not read the new partition table: {os.strerror(problem)}")
     if os.environ.get("BTY_REGISTER_UEFI_BOOT", "").lower() in _YES:
         notes += _boot_next(disk)
     return notes
 
 
-def _reread_partitions(disk: Disk, notes: list[str]) -> None:
-    """Drop what the kernel has cached of the disk and have it look for partitions: by ioctl, since partprobe takes 60 ms."""
+def _reread_partitions(disk: Disk) -> int | None:
+    """Drop what the kernel has cached of the disk and have it look for partitions; return the error number where it did not.
+
+    By ioctl, since partprobe takes 60 ms.
+    """
     try:
         fd = os.open(disk.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -50,8 +58,8 @@ def _reread_partitions(disk: Disk, notes: list[str]) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a device that has no partitions, such as most loop devices
-            notes.append(f"the kernel did not read the new partition table: {error.strerror}")
+        return None if error.errno == errno.EINVAL else error.errno  # EINVAL: it has no partitions, as most loop devices
+    return None
 
 
 def _step(notes: list[str], argv: list[str]) -> bool:

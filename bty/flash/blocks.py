@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import queue
 import threading
 
-from bty.units import MIB
+from bty.units import KIB, MIB
 
 BLOCK_BYTES = 4 * MIB
 """Whole blocks from 1 to 16 MiB write equally fast, smaller ones slower (measured)."""
 ALIGNMENT = 4096
 """What O_DIRECT asks of memory: a page satisfies every device."""
 
+_ZEROS = bytes(64 * KIB)
+_memcmp = ctypes.PyDLL(None).memcmp  # a few microseconds: shorter than it takes to give the GIL back and get it again
+_memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+
 
 class Block:
-    """Aligned memory. `length` bytes of it, from `start` in `buffer` on, hold data."""
+    """Memory of whole pages, all zeros at first. The first `length` bytes of `view` hold data."""
 
-    __slots__ = ("_users", "address", "buffer", "length", "start", "view")
+    __slots__ = ("_users", "address", "length", "view")
 
     def __init__(self) -> None:
-        self.buffer = bytearray(BLOCK_BYTES + ALIGNMENT)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(self.buffer))
-        self.start = -address % ALIGNMENT
-        self.address = address + self.start
-        self.view = memoryview(self.buffer)[self.start : self.start + BLOCK_BYTES]
+        memory = mmap.mmap(-1, BLOCK_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.view = memoryview(memory)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         self.length = 0
         self._users = 0
+
+    def is_zero(self, at: int, length: int) -> bool:
+        """Tell whether *length* bytes from *at* on are zeros, ending at the first that is not."""
+        begin, known = self.address + at, min(length, len(_ZEROS))
+        if _memcmp(begin, _ZEROS, known):
+            return False
+        return known == length or not _memcmp(begin + known, begin, length - known)  # each byte is as the one before it: a zero
 
 
 class BlockPool:

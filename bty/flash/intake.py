@@ -58,15 +58,23 @@ class Intake:
 
     def fill(self, block: Block, pool: BlockPool, limit: int) -> bool:
         """Fill *block* with up to *limit* bytes; False where the source had no more. One of its users is this digest."""
-        block.length = 0
+        block.length = submitted = 0
+
+        def submit() -> None:
+            nonlocal submitted
+            if submitted < block.length:
+                self.digest.submit(block.view[submitted : block.length])
+                submitted = block.length
+
+        def delivered() -> str:
+            submit()
+            return self.digest.hexdigest()
+
         try:
-            while block.length < limit:
-                count = self.source.readinto(block.view[block.length : limit], self.digest.hexdigest)
-                if not count:
-                    break
-                self.digest.submit(block.view[block.length : block.length + count])
+            while block.length < limit and (count := self.source.readinto(block.view[block.length : limit], delivered)):
                 block.length += count
                 self.bytes_read += count
         finally:
+            submit()
             self.digest.then(lambda: pool.give_back(block))
         return block.length > 0

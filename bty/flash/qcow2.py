@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 
 from bty.errors import IntegrityFailed, SourceFailed
 from bty.flash.blocks import ALIGNMENT, BLOCK_BYTES, Block
 from bty.flash.qcow2_tables import SECTOR, Qcow2Plan, UnusableImage, plan_qcow2
+from bty.units import MIB
 
 __all__ = ["Qcow2Plan", "Qcow2Stream", "UnusableImage", "plan_qcow2"]
 
 _BATCH_BYTES = BLOCK_BYTES // 2  # of guest data a job of the pool; a cluster has 2 MiB at most
+ZERO_PIECE_BYTES = 64 * MIB
+"""The most that one call of `zero` covers. At 150 MB/s that is half a second, and as long a cancel waits."""
 
 
 class Qcow2Stream:
     """Turns the bytes of a planned image, fed in order, into writes of guest data.
 
     *write_part*, where it is given, takes decompressed data in place of *write*: a block, where in it, and the guest offset.
-    All zero runs are told at the first `feed`, before any data. `write` and `zero` are called on the feeding thread only; the data
-    is valid during the call, its length a multiple of 512. Memory: a few blocks and a few MiB for the pool.
+    Zero runs are told in their order, in pieces, as far as the file has passed: a disk zeroes while the next data decompresses.
+    `write` and `zero` are called on the feeding thread only; the data is valid during the call, its length a multiple of 512.
+    Memory: a few blocks and a few MiB for the pool.
     """
 
     def __init__(
@@ -42,7 +46,8 @@ class Qcow2Stream:
         self._write_part = write_part if write_part and plan.cluster_size % ALIGNMENT == 0 else self._write_view
         self._at = 0  # up to here the file is dealt with
         self._sector = bytearray()  # the begun sector behind it
-        self._told = False
+        self._zeros, self._zeroed = _zero_pieces(plan), 0
+        self._zero_bytes = plan.virtual_size - plan.allocated_bytes()
         self._table, self._hash = 0, sha256()
         self._next = 0  # the first run that has not begun
         self._open: list[int] = []  # runs that have begun and not ended
@@ -59,10 +64,6 @@ class Qcow2Stream:
 
         Blocks. Raises `IntegrityFailed` where the bytes differ from the plan or do not decode, `SourceFailed` where they are too many.
         """
-        if not self._told:
-            self._told = True
-            for offset, length in self._plan.zero_runs():
-                self._zero(offset, length)
         view = memoryview(block).cast("B")
         if self._at + len(self._sector) + len(view) > self._plan.file_size:
             raise SourceFailed(f"the qcow2 image is longer than the {self._plan.file_size} bytes it was said to have")
@@ -90,6 +91,7 @@ class Qcow2Stream:
                 self._take(memoryview(bytes(self._sector)))
                 self._sector.clear()
             self._submit()
+            self._tell_zeros()
             while self._jobs:
                 self._collect()
         finally:
@@ -121,6 +123,14 @@ class Qcow2Stream:
                 self._tail, self._tail_at = bytearray(view[start - self._at :]), start
             self._packed.append(index)
         self._at = end
+        self._tell_zeros()
+
+    def _tell_zeros(self) -> None:
+        """Tell the share of the zero runs that the file has passed."""
+        while self._zeroed * self._plan.file_size < self._zero_bytes * self._at:
+            offset, length = next(self._zeros)
+            self._zero(offset, length)
+            self._zeroed += length
 
     def _pass_run(self, index: int, view: memoryview, end: int) -> bool:
         """Write the part of a run that is in view; tell whether that was its end."""
@@ -185,6 +195,12 @@ class Qcow2Stream:
         for guest, start, end in job.result():
             self._write_part(block, start, end, guest)
         self._free.append(block)
+
+
+def _zero_pieces(plan: Qcow2Plan) -> Iterator[tuple[int, int]]:
+    for offset, length in plan.zero_runs():
+        for start in range(offset, offset + length, ZERO_PIECE_BYTES):
+            yield start, min(ZERO_PIECE_BYTES, offset + length - start)
 
 
 def _inflate_batch(plan: Qcow2Plan, batch: list[tuple[int, bytes]], block: Block) -> list[tuple[int, int, int]]:

@@ -47,10 +47,6 @@ def _compare(fd: int, extent: Extent, offset: int, length: int, block: Block, se
     if count < before + length:
         raise ReadbackFailed(f"the disk ended at byte {offset - before + count} on reading back")
     view = block.view[before : before + length]
-    same = _is_blank(block, before, length) if extent.digest is None else hashlib.sha256(view).digest() == extent.digest
+    same = block.is_zero(before, length) if extent.digest is None else hashlib.sha256(view).digest() == extent.digest
     if not same:
         raise ReadbackFailed(f"the disk does not hold what was written: first difference in the {length} bytes from byte {offset}")
-
-
-def _is_blank(block: Block, before: int, length: int) -> bool:
-    return block.buffer.startswith(bytes(length), block.start + before)

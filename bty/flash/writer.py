@@ -25,7 +25,6 @@ RUN_BYTES = 64 * KIB
 """The grain of zero skipping: of 2048 MiB with 832 used, 825 to 834 were written with it (measured)."""
 _FALLOC_FL_KEEP_SIZE = 0x01
 _FALLOC_FL_PUNCH_HOLE = 0x02
-_ZEROS = bytes(RUN_BYTES)
 _PUNCH_BYTES = 256 * MIB  # one call at most, so that a cancel is heard
 _NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EREMOTEIO, errno.EIO, errno.ENODEV})
 _GPT_SIGNATURE = b"EFI PART"
@@ -204,13 +203,13 @@ class DiskWriter:
         at = start
         while at < end:
             step = min(RUN_BYTES - (base + at) % RUN_BYTES, end - at)
-            if _is_zero(block, at, step):
+            if block.is_zero(at, step):
                 if data_from >= 0:
                     self._write_data(block, data_from, at, base + data_from)
                     data_from = -1
                 zero_from = at
                 at += step
-                while at < end and _is_zero(block, at, min(RUN_BYTES, end - at)):
+                while at < end and block.is_zero(at, min(RUN_BYTES, end - at)):
                     at += min(RUN_BYTES, end - at)
                 self._zero_run(base + zero_from, at - zero_from)
             else:
@@ -302,9 +301,3 @@ def _blank(length: int) -> memoryview:
 
 def _digest(view: memoryview) -> bytes:
     return hashlib.sha256(view).digest()
-
-
-def _is_zero(block: Block, at: int, length: int) -> bool:
-    """Compare with zeros in place: `startswith` neither copies nor goes on after the first difference."""
-    zeros = _ZEROS if length == RUN_BYTES else _ZEROS[:length]
-    return block.buffer.startswith(zeros, block.start + at)

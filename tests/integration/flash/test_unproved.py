@@ -70,7 +70,7 @@ def test_the_partition_table_tells_of_a_cut_where_nothing_else_does(disk: LoopDi
 def test_a_cancel_is_heard_while_zeros_are_made(disk: LoopDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large empty qcow2 is nothing but zeros: on a disk that has to be written full of them that takes hours."""
     monkeypatch.setenv("BTY_ALLOW_LOOP", "1")
-    monkeypatch.setattr("bty.flash.engine._ZERO_PIECE_BYTES", MIB)
+    monkeypatch.setattr("bty.flash.qcow2.ZERO_PIECE_BYTES", MIB)
     path = tmp_path / "empty.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, str(DISK_BYTES)], check=True)
     disks = list_disks()
