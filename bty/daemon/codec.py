@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import LooseHeaders
 
 from bty.errors import InvalidBody, TooLarge
+from bty.services.text import explain
 from bty.units import KIB
 
 Body = TypeVar("Body")
@@ -83,7 +84,7 @@ def no_content() -> web.Response:
 
 def problem(message: str, place_in: str = "body") -> dict[str, object]:
     """Return what msgspec says, `Expected ... - at `$.disks[0].path``, as the place and the mistake."""
-    text, _, path = message.partition(" - at `")
+    text, _, path = explain(message).partition(" - at `")
     place: list[object] = [place_in]
     for name, index in _PATH_STEP.findall(path.rstrip("`")):
         place.append(name or (int(index) if index.isdigit() else index))

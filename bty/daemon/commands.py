@@ -22,7 +22,8 @@ from bty.services.config import Config
 from bty.services.config_file import ConfigFile
 from bty.services.events import Events
 from bty.services.restore import Outcome, summarize
-from bty.services.tokens import NAME, Tokens
+from bty.services.text import TOKEN_NAME
+from bty.services.tokens import Tokens
 from bty.store.db import Store
 from bty.units import plural
 
@@ -124,7 +125,7 @@ async def _token(arguments: argparse.Namespace, config: Config) -> int:
     try:
         tokens = Tokens(store, Events(store))
         if arguments.action == "create":
-            if not re.fullmatch(NAME, arguments.name):
+            if not re.fullmatch(TOKEN_NAME, arguments.name):
                 raise InvalidInput(f"not a name for a token: {arguments.name[:80]!r}", hint="1 to 64 letters, digits, blanks and . _ @ -")
             token, secret = await tokens.create(arguments.name, ip=None)
             print(

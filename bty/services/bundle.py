@@ -19,6 +19,7 @@ from bty.model.catalog import Entry, has_credentials, parse_digest
 from bty.model.image import ImageFormat, image_ref
 from bty.model.machine import BootMode, CycleState, LocalBoot, Machine
 from bty.services.settings import SettingsChange
+from bty.services.text import Drive, Labels, Ref, Short, explain
 from bty.store import machines as table
 from bty.store.db import Store
 from bty.units import parse_mac, utc_now
@@ -28,8 +29,6 @@ PREDECESSORS = 3
 _SLICE = 50  # machines a read: a megabyte each where lshw was thorough
 _PROBLEMS_MAX = 20
 
-Short = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
-Ref = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]  # no narrower than what a registry may have called an image
 Record = TypeVar("Record")
 
@@ -45,12 +44,9 @@ class SavedMachine(msgspec.Struct, kw_only=True):
     boot_mode: BootMode | None = None
     bty_image_ref: Ref | None = None
     target_disk_serial: Short | None = None
-    sanboot_drive: Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{1,2}\Z")] | None = None
+    sanboot_drive: Drive | None = None
     uefi_local_boot: LocalBoot = LocalBoot.CHAIN
-    labels: Annotated[
-        list[Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*\Z")]],
-        msgspec.Meta(max_length=16),
-    ] = []
+    labels: Labels = []
     flash_done: bool = False
     created_at: Short | None = None
     discovered_at: Short | None = None
@@ -181,7 +177,7 @@ def read(content: bytes, *, arm: bool, now: str) -> Contents:
             raise _wrong([(["bty_export_version"], f"the bundle has version {version}; {PREDECESSORS} and {VERSION} can be read")])
         bundle = msgspec.json.decode(content, type=_Bundle)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _wrong([([], f"not a bundle: {error}")]) from error
+        raise _wrong([([], f"not a bundle: {explain(str(error))}")]) from error
     found, problems = Contents(version=version), _Problems()
     found.deleted, found.settings, found.configuration = bundle.deleted_images, bundle.settings, bundle.configuration
     for number, raw in enumerate(bundle.catalog):
@@ -212,7 +208,7 @@ class _Problems:
         try:
             return msgspec.json.decode(raw, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            self._add([where, number], f"{_name(raw, where)}: {error}")
+            self._add([where, number], f"{_name(raw, where)}: {explain(str(error))}")
             return None
 
     def take(self, into: list[Any], make: Any, place: tuple[str, int, str]) -> None:

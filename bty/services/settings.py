@@ -10,6 +10,7 @@ import msgspec
 
 from bty.model.event import Actor, Event, Kind, Subject
 from bty.services.events import Events, build
+from bty.services.text import CatalogUrl, Repo, TagOrNone
 from bty.store import settings as table
 from bty.store.db import Statement, Store
 
@@ -33,13 +34,6 @@ class Backup:
     last_run_at: str | None = None
 
 
-Repo = Annotated[
-    str, msgspec.Meta(max_length=1024, pattern=r"^(?:|[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+|[hH][tT][tT][pP][sS]?://[^/\s@]+(?:/\S*)?)\Z")
-]
-Tag = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[A-Za-z0-9._-]*\Z")]
-CatalogUrl = Annotated[
-    str, msgspec.Meta(max_length=4096, pattern=r"^(?:|[hH][tT][tT][pP][sS]?://[^/\s@]+(?:/\S*)?|[oO][rR][aA][sS]://[^/\s]+/\S+)\Z")
-]
 Unset = msgspec.UnsetType
 
 
@@ -47,7 +41,7 @@ class UpstreamChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What changes about where things come from; an empty word goes back to the default."""
 
     netboot_repo: Repo | Unset | None = msgspec.UNSET
-    netboot_tag: Tag | Unset | None = msgspec.UNSET
+    netboot_tag: TagOrNone | Unset | None = msgspec.UNSET
     catalog_url: CatalogUrl | Unset | None = msgspec.UNSET
 
 

@@ -15,7 +15,6 @@ from bty.store import tokens as table
 from bty.store.db import Store
 from bty.units import utc_now
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}\Z"
 PREFIX = "bty_"  # so that a leaked one can be recognised
 TOKENS_MAX = 1000
 _NOTE_EVERY = timedelta(minutes=1)  # so that a script that polls costs no commit a request

@@ -291,7 +291,7 @@ SAVED = {"bty_image_ref": REF, "src": "http://a/b.img", "name": "b", "added_at":
      ({"bty_export_version": 4}, "machines"),
      ({"machines": [{"mac": "x"}]}, "invalid MAC: 'x'"),
      ({"machines": [{"mac": MAC, "boot_mode": "x"}]}, f"machine {MAC}: Invalid enum value 'x'"),
-     ({"machines": [{"mac": MAC, "labels": ["a\nb"]}]}, f"machine {MAC}: Expected `str` matching"),
+     ({"machines": [{"mac": MAC, "labels": ["a\nb"]}]}, f"machine {MAC}: Expected letters, digits, spaces"),
      ({"machines": [{"mac": MAC, "known_disks": "x"}]}, f"machine {MAC}: JSON is malformed"),
      ({"machines": [{"mac": MAC, "known_disks": "[1]"}]}, f"machine {MAC}: Expected `object`"),
      ({"machines": [{"mac": MAC, "known_disks": "5"}]}, f"machine {MAC}: Expected `array`"),

@@ -21,14 +21,8 @@ from bty.services.catalog import Caller, Wish
 from bty.services.catalog_check import Found, check
 from bty.services.catalog_import import UPLOAD, Progress, Work, import_catalog, import_manifest
 from bty.services.catalog_pages import Filter, Query, Sort, cut_page
+from bty.services.text import Digest, HttpUrl, Line, Ref, Url
 from bty.units import MIB
-
-Url = Annotated[str, msgspec.Meta(pattern=r"^(?:[hH][tT][tT][pP][sS]?://[^/\s]\S*|[oO][rR][aA][sS]://[^/\s]+/\S+)\Z", max_length=4096)]
-HttpUrl = Annotated[str, msgspec.Meta(pattern=r"^[hH][tT][tT][pP][sS]?://[^/\s]\S*\Z", max_length=4096)]
-Ref = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-fA-F]{64}\Z")]
-Line = Annotated[str, msgspec.Meta(pattern=r"^ *[^ \x00-\x1f\x7f][^\x00-\x1f\x7f]*\Z", max_length=512)]
-
 
 UPLOAD_MAX_BYTES = MIB
 

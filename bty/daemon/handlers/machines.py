@@ -18,18 +18,13 @@ from bty.daemon.speech import speaks
 from bty.errors import NotFound
 from bty.model.machine import BootMode, LocalBoot
 from bty.services.machines import Filter, MachineView, Query, Sort
+from bty.services.text import Drive, Label, Labels, Ref, Short
 from bty.units import MIB, parse_mac
 
 BULK_MAX_BYTES = 4 * MIB  # ten thousand machines, each with a disk of its own
 _BULK_MAX = 10_000
 _ON_LOOP_MAX = 200  # more machines than this are encoded in a thread
 
-# \Z and not $, which a newline at the end would pass.
-Ref = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*\Z")]
-Labels = Annotated[list[Label], msgspec.Meta(max_length=16)]
-Drive = Annotated[str, msgspec.Meta(pattern=r"^0x[0-9a-fA-F]{1,2}\Z")]
-Serial = Annotated[str, msgspec.Meta(max_length=128, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
 Mac = Annotated[str, msgspec.Meta(max_length=17)]
 
 
@@ -41,7 +36,7 @@ class MachineBody(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     boot_mode: BootMode = BootMode.IPXE_EXIT
     sanboot_drive: Drive | None = None
     uefi_local_boot: LocalBoot = LocalBoot.CHAIN
-    target_disk_serial: Serial | None = None
+    target_disk_serial: Short | None = None
 
 
 class MachineChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +47,7 @@ class MachineChange(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     boot_mode: BootMode | msgspec.UnsetType = msgspec.UNSET
     sanboot_drive: Drive | msgspec.UnsetType | None = msgspec.UNSET
     uefi_local_boot: LocalBoot | msgspec.UnsetType = msgspec.UNSET
-    target_disk_serial: Serial | msgspec.UnsetType | None = msgspec.UNSET
+    target_disk_serial: Short | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class OwnChange(MachineChange, kw_only=True, forbid_unknown_fields=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
 
 import msgspec
 from aiohttp import web
@@ -16,8 +15,7 @@ from bty.errors import InvalidBody
 from bty.services.boot_list import Listed
 from bty.services.jobs import Job, JobKind
 from bty.services.releases import Artifact
-
-Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._-]+\Z")]
+from bty.services.text import Tag, explain
 
 
 class Release(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -95,7 +93,7 @@ async def cancel_release(request: web.Request) -> web.Response:
     try:
         tag = msgspec.convert(request.match_info["tag"], Tag)
     except msgspec.ValidationError as error:
-        raise InvalidBody([{"loc": ["path", "tag"], "msg": str(error), "type": "value_error"}]) from error
+        raise InvalidBody([{"loc": ["path", "tag"], "msg": explain(str(error)), "type": "value_error"}]) from error
     return reply(_state(await request.app[keys.RELEASES].cancel(tag, ip=client_ip(request))))
 
 

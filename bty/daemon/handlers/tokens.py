@@ -14,16 +14,15 @@ from bty.daemon.guards import set_cookie
 from bty.daemon.speech import speaks
 from bty.errors import NotFound
 from bty.model.session import ApiToken
-from bty.services.tokens import NAME
+from bty.services.text import TokenName
 
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=NAME)]
 PasswordText = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 
 
 class NewToken(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /tokens`."""
 
-    name: Name
+    name: TokenName
 
 
 class TokenRow(msgspec.Struct, kw_only=True):
