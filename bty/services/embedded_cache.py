@@ -354,7 +354,7 @@ class EmbeddedCache:
 
     def _start_child(self, stdin: int, listener: socket.socket) -> Child:
         package = str(Path(bty.__file__).parent.parent)
-        paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+        paths = os.pathsep.join(filter(None, (package, *sys.path)))  # what we ourselves find, wherever a PYTHONPATH led us
         proxies = {name: os.environ[name] for name in _PROXIES if name in os.environ}
         # fmt: off
         argv = [

@@ -385,3 +385,15 @@ async def test_without_a_cache_everything_is_a_miss():
     assert (await cache.offer("http://a/b", sha=None, base_url=BASE), cache.listed("http://a/b", sha=None, base_url=BASE)) == (None, None)
     assert await cache.describe() == {"kind": "none"}
     await cache.stop()
+
+
+async def test_the_child_finds_what_we_find_wherever_that_came_from(monkeypatch, tmp_path, origin):
+    """A zipapp has its libraries on a path of its own, which a PYTHONPATH with another copy of bty must not hide."""
+    monkeypatch.syspath_prepend(str(tmp_path / "libraries"))
+    async with embedded(tmp_path / "cache") as cache:
+        src, sha = origin.put("/a/disk.img", IMAGE)
+        await warm(cache, src, sha)
+        environment = Path(f"/proc/{cache._child.pid}/environ")
+        told = (await asyncio.to_thread(environment.read_bytes)).split(b"\0")
+    (paths,) = [entry.removeprefix(b"PYTHONPATH=").decode() for entry in told if entry.startswith(b"PYTHONPATH=")]
+    assert str(tmp_path / "libraries") in paths.split(os.pathsep)
