@@ -22,7 +22,7 @@ from bty.services.config import Config
 from bty.services.config_file import ConfigFile
 from bty.services.events import Events
 from bty.services.restore import Outcome, summarize
-from bty.services.text import TOKEN_NAME
+from bty.services.text import TOKEN_NAME, WORDS
 from bty.services.tokens import Tokens
 from bty.store.db import Store
 from bty.units import plural
@@ -126,7 +126,7 @@ async def _token(arguments: argparse.Namespace, config: Config) -> int:
         tokens = Tokens(store, Events(store))
         if arguments.action == "create":
             if not re.fullmatch(TOKEN_NAME, arguments.name):
-                raise InvalidInput(f"not a name for a token: {arguments.name[:80]!r}", hint="1 to 64 letters, digits, blanks and . _ @ -")
+                raise InvalidInput(f"not a name for a token: {arguments.name[:80]!r}", hint=WORDS[TOKEN_NAME])
             token, secret = await tokens.create(arguments.name, ip=None)
             print(
                 f"bty-web: the token {token.name!r} has the number {token.id}; its secret is shown this once:", file=sys.stderr, flush=True

@@ -15,7 +15,7 @@ ALIGNMENT = 4096
 """What O_DIRECT asks of memory: a page satisfies every device."""
 
 _ZEROS = bytes(64 * KIB)
-_memcmp = ctypes.PyDLL(None).memcmp  # a few microseconds: shorter than it takes to give the GIL back and get it again
+_memcmp = ctypes.PyDLL(None).memcmp  # a few microseconds for 64 KiB: shorter than it takes to give the GIL back and get it again
 _memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 
 

@@ -62,5 +62,7 @@ def explain(message: str) -> str:
     if not message.startswith(_MISMATCH):
         return message
     shown, _, place = message.removeprefix(_MISMATCH).partition(" - at `")
-    words = WORDS[ast.literal_eval(shown)]
+    words = WORDS.get(ast.literal_eval(shown))
+    if words is None:  # better a pattern than no answer
+        return message
     return f"Expected {words}" + (f" - at `{place}" if place else "")

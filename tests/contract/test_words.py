@@ -38,5 +38,6 @@ def test_the_words_of_a_field_come_in_the_place_of_its_pattern(name: str) -> Non
     assert said == f"Expected {text.WORDS[pattern]} - at `$[...]`"
 
 
-def test_what_is_no_pattern_stays_as_it_is() -> None:
-    assert text.explain("Expected `int`, got `str` - at `$.page`") == "Expected `int`, got `str` - at `$.page`"
+@pytest.mark.parametrize("said", ["Expected `int`, got `str` - at `$.page`", "Expected `str` matching regex '^x' - at `$.a`"])
+def test_what_has_no_words_stays_as_it_is(said: str) -> None:
+    assert text.explain(said) == said
