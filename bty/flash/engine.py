@@ -235,6 +235,7 @@ class ManyFlash:
             pack = None if self._promised else PACKERS.get(self._job.image_format)
             self._write_unpacked(ProgramUnpacker(argv, self._read_packed, self._pool(), self._fail, pack=pack))
         else:
+            self._intake.digest.go_first()
             self._write_stream(self._read_source, users=2)
 
     def _each_writer(self, work: Callable[[DiskWriter], None]) -> None:

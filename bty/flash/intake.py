@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import queue
 import threading
 from collections.abc import Callable
 
 from bty.flash.blocks import Block, BlockPool
 from bty.sources.source import ImageSource
+
+_FIRST_NICE = -10
 
 
 class RunningDigest:
@@ -19,6 +23,16 @@ class RunningDigest:
         self._queue: queue.SimpleQueue[memoryview | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="wire-digest", daemon=True)
         self._thread.start()
+
+    def go_first(self) -> None:
+        """Let the digest have a processor before the threads that wait for it, where the system allows that: for root it does.
+
+        Of a raw image the digest takes longest, and was put aside for a quarter of its time by those who bring it more (measured).
+        """
+        number = self._thread.native_id
+        if number is not None:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, number, _FIRST_NICE)
 
     def submit(self, piece: memoryview) -> None:
         """Add the next bytes; their memory must stay as it is until `then`'s call comes."""
