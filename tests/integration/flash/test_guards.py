@@ -17,13 +17,13 @@ from tests.support.loop import LoopDisk, loop_disk
 pytestmark = pytest.mark.loop
 
 
-def _assert_refused(disk: LoopDisk, image: Path, code: int, words: str) -> None:
-    before = sha256(disk.read(MIB)).digest()
+def _assert_refused(disk: LoopDisk, image: Path, code: int, words: str, unchanged: int = MIB) -> None:
+    before = sha256(disk.read(unchanged)).digest()
     run = run_bty("flash", str(image), disk.path, "--json", "--yes")
     told = run.receipt["error"] if run.lines else run.stderr
     assert run.code == code, told
     assert words in told
-    assert sha256(disk.read(MIB)).digest() == before
+    assert sha256(disk.read(unchanged)).digest() == before
 
 
 def test_a_mounted_disk_is_refused(disk: LoopDisk, images: dict[str, Path], tmp_path: Path) -> None:
@@ -44,7 +44,8 @@ def test_a_disk_in_use_as_swap_is_refused(disk: LoopDisk, images: dict[str, Path
     if subprocess.run(["swapon", disk.path], check=False, capture_output=True).returncode:
         pytest.skip("this kernel takes no swap")
     try:
-        _assert_refused(disk, images["img"], 11, "is swap")
+        # Behind the page of its header the kernel swaps whenever it likes.
+        _assert_refused(disk, images["img"], 11, "is swap", unchanged=4096)
     finally:
         subprocess.run(["swapoff", disk.path], check=True)
 
