@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 
 from bty.daemon.scripts import Scripts
@@ -38,7 +40,7 @@ CATALOG = web.AppKey("catalog", Catalog)
 FLEET = web.AppKey("fleet", Fleet)
 INSIGHTS = web.AppKey("insights", Insights)
 MACHINES = web.AppKey("machines", Machines)
-OPENAPI = web.AppKey("openapi", bytes)
+OPENAPI = web.AppKey("openapi", partial[bytes])
 HEALTH = web.AppKey("health", Health)
 SETTINGS = web.AppKey("settings", Settings)
 TOKENS = web.AppKey("tokens", Tokens)

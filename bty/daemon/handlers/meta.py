@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -46,4 +47,4 @@ async def version(request: web.Request) -> web.Response:
 @speaks(reply=dict[str, Any])
 async def openapi(request: web.Request) -> web.Response:
     """Describe the API."""
-    return web.Response(body=request.app[keys.OPENAPI], content_type="application/json")
+    return web.Response(body=await asyncio.to_thread(request.app[keys.OPENAPI]), content_type="application/json")
