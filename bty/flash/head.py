@@ -17,7 +17,7 @@ def guest_head(plan: Qcow2Plan, pread: ReadAt, length: int) -> bytes:
         stored, packed = divmod(size, 2)
         if packed:
             cluster = bytearray(plan.cluster_size)
-            if not plan.inflate(pread(host, stored), memoryview(cluster)):
+            if not plan.inflate((pread(host, stored),), memoryview(cluster)):
                 continue  # the stream says so when it comes to it
             data = bytes(cluster)
         else:

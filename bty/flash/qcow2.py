@@ -21,6 +21,7 @@ from bty.units import MIB
 __all__ = ["Qcow2Plan", "Qcow2Stream", "UnusableImage", "plan_qcow2"]
 
 _BATCH_BYTES = BLOCK_BYTES // 2  # of guest data a job of the pool; a cluster has 2 MiB at most
+_WAITING = 7  # blocks more than the pool needs, so that it has work while the disk is waited for
 ZERO_PIECE_BYTES = 64 * MIB
 """The most that one call of `zero` covers. At 150 MB/s that is half a second, and as long a cancel waits."""
 
@@ -178,7 +179,7 @@ class Qcow2Stream:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, "qcow2")
-            self._free = [Block() for _ in range(2 * self._workers + 1)]
+            self._free = [Block() for _ in range(2 * self._workers + _WAITING)]
         while not self._free:
             self._collect()
         block = self._free.pop()
@@ -209,12 +210,13 @@ def _inflate_batch(plan: Qcow2Plan, batch: list[tuple[int, bytes]], block: Block
     Runs in the pool; the libraries let go of the GIL.
     """
     batch.sort()
-    runs: list[tuple[int, int, int]] = []
     size = plan.cluster_size
-    for index, (guest, data) in enumerate(batch):
+    done = plan.inflate([data for _, data in batch], block.view[: len(batch) * size])
+    if done < len(batch):
+        raise IntegrityFailed(f"the qcow2 image is damaged: the compressed cluster for {batch[done][0]} does not decode")
+    runs: list[tuple[int, int, int]] = []
+    for index, (guest, _) in enumerate(batch):
         start = index * size
-        if not plan.inflate(data, block.view[start : start + size]):
-            raise IntegrityFailed(f"the qcow2 image is damaged: the compressed cluster for {guest} does not decode")
         end = start + min(size, plan.virtual_size - guest)
         if runs and runs[-1][0] + start - runs[-1][1] == guest:
             runs[-1] = (*runs[-1][:2], end)

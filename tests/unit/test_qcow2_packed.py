@@ -15,7 +15,7 @@ from tests.support.qcow2 import decode, plan_bytes, run, some_bytes
 def unpacked(inflate, data: bytes, size: int) -> bytes | None:
     """What *inflate* makes of *data*, None where it says that it could not."""
     out = bytearray(size)
-    return bytes(out) if inflate(data, memoryview(out)) else None
+    return bytes(out) if inflate((data,), memoryview(out)) else None
 
 
 @pytest.mark.parametrize("inflate", [inflate_zlib, load_deflate()])
@@ -28,12 +28,30 @@ def test_deflate_is_bounded_and_says_when_it_fails(inflate):
     assert unpacked(inflate, b"\xff" * 100, 4096) is None
 
 
+@pytest.mark.parametrize("inflate", [inflate_zlib, load_deflate()])
+def test_many_clusters_are_unpacked_up_to_one_that_cannot_be(inflate):
+    def pack(data: bytes) -> bytes:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -12)
+        return packer.compress(data) + packer.flush()
+
+    packed = [pack(letter * 4096) for letter in (b"a", b"b", b"c")]
+    out = bytearray(3 * 4096)
+    assert inflate(packed, memoryview(out)) == 3
+    assert bytes(out) == b"a" * 4096 + b"b" * 4096 + b"c" * 4096
+    assert inflate([packed[0], b"\xff" * 100, packed[2]], memoryview(out)) == 1
+    assert inflate([packed[0], pack(b"b" * 4095), packed[2]], memoryview(out)) == 1
+
+
 def test_zstd_is_bounded_and_says_when_it_fails(tmp_path):
     (tmp_path / "same").write_bytes(b"x" * 65536)
     packed = subprocess.run(["zstd", "-q", "-c", str(tmp_path / "same")], check=True, capture_output=True).stdout
     inflate = load_zstd()
     assert inflate is not None
     assert unpacked(inflate, packed + b"rest", 65536) == b"x" * 65536
+    out = bytearray(2 * 65536)
+    assert inflate((packed, packed), memoryview(out)) == 2
+    assert bytes(out) == b"x" * (2 * 65536)
+    assert inflate((packed, packed[:-1]), memoryview(out)) == 1
     for data, size in ((packed, 4096), (packed[:-1], 65536), (b"noise", 65536)):
         assert unpacked(inflate, data, size) is None
 

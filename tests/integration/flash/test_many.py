@@ -213,7 +213,8 @@ def test_a_cancel_ends_all(disks: list[LoopDisk], images: dict[str, Path], image
             if '"stage":"write"' in line and '"done":0,' not in line:
                 break
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=20)
+        output = process.stdout.read()  # `communicate` would lose what the loop has read ahead
+        _, errors = process.communicate(timeout=20)
     assert process.returncode == 15, errors
     ended = results(Run(15, [json.loads(line) for line in output.splitlines()], errors))
     assert sorted(ended) == sorted(paths(disks))
