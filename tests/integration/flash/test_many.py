@@ -205,18 +205,17 @@ def test_a_cancel_ends_all(disks: list[LoopDisk], images: dict[str, Path], image
             [sys.executable, "-m", "bty", "flash", f"{server.url}/a?b", *paths(disks), "--format", image_format, "--json", "--yes"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # what the loop had read ahead would be lost to `communicate`
             env={**os.environ, "BTY_ALLOW_LOOP": "1"},
         )
         assert process.stdout
         for line in process.stdout:
-            if '"stage":"write"' in line and '"done":0,' not in line:
+            if b'"stage":"write"' in line and b'"done":0,' not in line:
                 break
         process.send_signal(signal.SIGTERM)
-        output = process.stdout.read()  # `communicate` would lose what the loop has read ahead
-        _, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=20)
     assert process.returncode == 15, errors
-    ended = results(Run(15, [json.loads(line) for line in output.splitlines()], errors))
+    ended = results(Run(15, [json.loads(line) for line in output.splitlines()], errors.decode()))
     assert sorted(ended) == sorted(paths(disks))
     for path, result in ended.items():
         assert f"{path} holds a partial write" in result["receipt"]["error"]
