@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from bty.flash.head import guest_head
 from bty.flash.intake import Intake
 from bty.flash.part import FirstFailure, Part, Parts, Size
 from bty.flash.qcow2 import Qcow2Plan, Qcow2Stream, plan_qcow2
+from bty.flash.readahead import Fill, ReadAhead
 from bty.flash.sizes import raw_size
 from bty.flash.target import refuse
 from bty.flash.unpack import ProgramUnpacker
@@ -230,7 +230,7 @@ class ManyFlash:
             self._parts.each(lambda part: part.accept_head(head))
             self._write_qcow2(qcow2)
         elif self._libzstd:
-            self._write_unpacked(Zstd(self._libzstd, self._read_packed, self._pool()))
+            self._write_unpacked(Zstd(self._libzstd, self._read_packed, self._pool(), self._fail))
         elif argv:
             pack = None if self._promised else PACKERS.get(self._job.image_format)
             self._write_unpacked(ProgramUnpacker(argv, self._read_packed, self._pool(), self._fail, pack=pack))
@@ -291,34 +291,22 @@ class ManyFlash:
         if self._job.source.size is not None and self._intake.bytes_read != self._job.source.size:
             raise IntegrityFailed(f"unpacking ended at byte {self._intake.bytes_read} of {self._job.source.size} of the image")
 
-    def _consume(self, fill: Callable[[Block, BlockPool], bool], users: int, use: Callable[[Block], None]) -> None:
+    def _consume(self, fill: Fill, users: int, use: Callable[[Block], None]) -> None:
         """Fill blocks in a thread and *use* each here, in order. The thread has ended when this returns or raises."""
         pool = self._pool()
-        ready: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
-
-        def read() -> None:
-            try:
-                while (block := pool.take(users)) and fill(block, pool):
-                    ready.put(block)
-            except Exception as error:  # noqa: BLE001 - a thread that dies must never look like the end of the image
-                self._fail(error)
-            finally:
-                ready.put(None)
-
-        thread = threading.Thread(target=read, name="read")
-        thread.start()
+        filled = ReadAhead(fill, pool, users=users, fail=self._fail, name="read")
         try:
-            while (block := ready.get()) is not None:
+            while (block := filled.take()) is not None:
                 use(block)
                 pool.give_back(block)
         except BaseException as error:
             self._fail(error)
             raise
         finally:
-            thread.join()
+            filled.close()
         self._failure.check()
 
-    def _write_stream(self, fill: Callable[[Block, BlockPool], bool], users: int) -> None:
+    def _write_stream(self, fill: Fill, users: int) -> None:
         """Write the raw image that *fill* yields."""
         # Also where a digest is promised: it proves the image, and not that the map is of this version of it.
         check = BmapCheck(self._job.bmap) if self._job.bmap else None

@@ -7,12 +7,11 @@ The program takes as long for the unpacking itself, but what it makes then goes 
 from __future__ import annotations
 
 import ctypes
-import queue
-import threading
 from collections.abc import Callable
 
 from bty.errors import IntegrityFailed, WriteFailed
 from bty.flash.blocks import BLOCK_BYTES, Block, BlockPool
+from bty.flash.readahead import Fill, ReadAhead
 
 
 class _Buffer(ctypes.Structure):
@@ -25,11 +24,11 @@ class Zstd:
     """One image being unpacked. *take* fills a block with the next packed bytes and returns False at their end.
 
     It is called in a thread of its own: unpacking is what a flash waits for, and what is fetched meanwhile costs it nothing.
+    What it raises is told to *fail*.
     """
 
-    def __init__(self, library: ctypes.CDLL, take: Callable[[Block, BlockPool], bool], pool: BlockPool) -> None:
+    def __init__(self, library: ctypes.CDLL, take: Fill, pool: BlockPool, fail: Callable[[BaseException], None]) -> None:
         self._library = library
-        self._take = take
         self._pool = pool
         self._stream = library.ZSTD_createDStream()
         if not self._stream:
@@ -38,9 +37,7 @@ class Zstd:
         self._input = _Buffer(None, 0, 0)
         self._inside_frame = False
         self._more_output = False
-        self._fetched: queue.SimpleQueue[Block | BaseException | None] = queue.SimpleQueue()
-        self._fetcher = threading.Thread(target=self._fetch, name="fetch")
-        self._fetcher.start()
+        self._fetched = ReadAhead(take, pool, users=2, fail=fail, name="fetch")
 
     def fill(self, block: Block, pool: BlockPool) -> bool:
         """Fill *block* with the next raw bytes; False at the end. Raises `IntegrityFailed` where the image is damaged or cut."""
@@ -63,8 +60,8 @@ class Zstd:
         """Nothing to end: what it waits for ends with the source and the pools."""
 
     def close(self) -> None:
-        """Wait for the thread that fetches, which ends with the source or the pools, and give the memory back."""
-        self._fetcher.join()
+        """End the thread that fetches and give the memory back."""
+        self._fetched.close()
         self._library.ZSTD_freeDStream(self._stream)
         self._stream = None
 
@@ -72,23 +69,12 @@ class Zstd:
         if self._packed:
             self._pool.give_back(self._packed)
             self._packed = None
-        packed = self._fetched.get()
-        if isinstance(packed, BaseException):
-            raise packed
+        packed = self._fetched.take()
         if packed is None:
-            self._fetched.put(None)  # who asks again after the last block gets the same answer
             return False
         self._packed = packed
         self._input = _Buffer(packed.address, packed.length, 0)
         return True
-
-    def _fetch(self) -> None:
-        try:
-            while (block := self._pool.take(users=2)) and self._take(block, self._pool):
-                self._fetched.put(block)
-            self._fetched.put(None)
-        except Exception as error:  # noqa: BLE001 - it is raised by `fill`, in the thread that waits for the bytes
-            self._fetched.put(error)
 
 
 def load_libzstd() -> ctypes.CDLL | None:
