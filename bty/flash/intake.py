@@ -27,7 +27,7 @@ class RunningDigest:
     def go_first(self) -> None:
         """Let the digest have a processor before the threads that wait for it, where the system allows that: for root it does.
 
-        Of a raw image the digest takes longest, and was put aside for a quarter of its time by those who bring it more (measured).
+        Of a raw image the digest takes longest, and was put aside for a fifth of its time by those who bring it more (measured).
         """
         number = self._thread.native_id
         if number is not None:

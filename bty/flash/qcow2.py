@@ -207,7 +207,7 @@ def _zero_pieces(plan: Qcow2Plan) -> Iterator[tuple[int, int]]:
 def _inflate_batch(plan: Qcow2Plan, batch: list[tuple[int, bytes]], block: Block) -> list[tuple[int, int, int]]:
     """Decompress clusters into *block*, in the guest's order; return guest offset, start and end of each run of neighbours.
 
-    Runs in the pool; the libraries let go of the GIL.
+    Runs in the pool; the libraries let go of the GIL. Raises `IntegrityFailed`.
     """
     batch.sort()
     size = plan.cluster_size
