@@ -9,10 +9,12 @@ import hashlib
 import re
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import NamedTuple
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, NamedTuple
 
 from bty.errors import IntegrityFailed
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 _ALGORITHMS = frozenset({"md5", "sha1", "sha224", "sha256", "sha384", "sha512"})
 _VERSION = re.compile(r"([12])\.(\d{1,3})")
@@ -54,6 +56,8 @@ class Bmap:
 
 def parse_bmap(document: bytes) -> Bmap:
     """Read a bmap file. Raises `IntegrityFailed` where it is no bmap, damaged, or contradicts itself."""
+    from xml.etree import ElementTree  # few images have a map, and every flash would load it
+
     try:
         text = document.decode()
         # Without a document type there are no entities, so a small file stays small.
@@ -79,7 +83,7 @@ def parse_bmap(document: bytes) -> Bmap:
     return Bmap(image_size=image_size, block_size=block_size, ranges=ranges, checksum_type=algorithm)
 
 
-def _read_ranges(root: ElementTree.Element, blocks: int) -> tuple[BmapRange, ...]:
+def _read_ranges(root: Element, blocks: int) -> tuple[BmapRange, ...]:
     block_map = root.find("BlockMap")
     if block_map is None:
         raise _refuse("it has no BlockMap")
@@ -98,7 +102,7 @@ def _read_ranges(root: ElementTree.Element, blocks: int) -> tuple[BmapRange, ...
     return tuple(ranges)
 
 
-def _verify_checksum(root: ElementTree.Element, document: bytes, version: tuple[int, int]) -> str | None:
+def _verify_checksum(root: Element, document: bytes, version: tuple[int, int]) -> str | None:
     """Return the digest algorithm. Before 1.3 there was none; 1.3 had SHA-1; since 1.4 the file names it."""
     if version < (1, 3):
         return None
@@ -113,7 +117,7 @@ def _verify_checksum(root: ElementTree.Element, document: bytes, version: tuple[
     return algorithm
 
 
-def _number(root: ElementTree.Element, name: str) -> int:
+def _number(root: Element, name: str) -> int:
     text = (root.findtext(name) or "").strip()
     if not _NUMBER.fullmatch(text):
         raise _refuse(f"its {name} is {text[:40]!r}")

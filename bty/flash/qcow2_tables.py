@@ -186,8 +186,15 @@ class _Planner:
     def add_table(self, guest: int, table: array[int]) -> None:
         step, cluster = (2, self.cluster) if self.extended else (1, self.cluster)
         allowed = _OFFSET | _COPIED | (_ZERO if self.version == 3 and not self.extended else 0)
+        empty = 0  # clusters before this one that hold nothing: told together, most images are full of them
         for index in range(0, min(len(table), -(-(self.virtual_size - guest) // cluster) * step), step):
             entry = table[index]
+            if not entry and not self.extended:
+                empty += 1
+                continue
+            if empty:
+                self.add_zeros(guest, empty * cluster)
+                guest, empty = guest + empty * cluster, 0
             length = min(cluster, self.virtual_size - guest)
             if entry & _PACKED:
                 self.add_packed(entry, guest)
@@ -200,6 +207,8 @@ class _Planner:
             else:
                 self.add_run(entry & _OFFSET, guest, length)
             guest += cluster
+        if empty:
+            self.add_zeros(guest, min(empty * cluster, self.virtual_size - guest))
 
     def add_packed(self, entry: int, guest: int) -> None:
         shift = 62 - (self.bits - 8)
