@@ -62,7 +62,6 @@ def create_app(config: Config) -> web.Application:
     app = web.Application(middlewares=[errors], client_max_size=DEFAULT_MAX_BODY)
     app[keys.CONFIG] = config
     app[keys.SCRIPTS] = Scripts()
-    load_application()
     app.on_response_prepare.append(_finish)
     app.cleanup_ctx.append(_run_services)
     app.on_shutdown.append(_end_streams)
@@ -121,7 +120,7 @@ async def _run_services(app: web.Application) -> AsyncIterator[None]:
         fleet.live.on_log = stream.tell_log
         chores = [asyncio.create_task(complete(catalog)), asyncio.create_task(_keep_pruning(events, file))]
         chores += [asyncio.create_task(stream.run()), asyncio.create_task(hooks.run())]
-        chores.append(asyncio.create_task(backups.keep_schedule()))
+        chores += [asyncio.create_task(backups.keep_schedule()), asyncio.create_task(_prepare_answers(app[keys.SCRIPTS]))]
         stack.push_async_callback(_end, chores)
         if config.netboot.tftp_port:
             tftp = Tftp(grub.finder(app))
@@ -207,6 +206,15 @@ async def _keep_pruning(events: Events, file: ConfigFile) -> None:
         except StoreFailed as error:
             log.error("events.prune.failed %s", error)
         await asyncio.sleep(PRUNE_EVERY_S)
+
+
+async def _prepare_answers(scripts: Scripts) -> None:
+    """Make beside the first requests what all later ones share: it is not waited for, who needs it earlier makes it."""
+    await asyncio.to_thread(scripts.prepare)
+    try:
+        await asyncio.to_thread(load_application)
+    except (OSError, ValueError) as error:
+        log.error("spa.unusable %s", error)
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
