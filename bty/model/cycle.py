@@ -5,9 +5,10 @@ Pure: each step takes a machine and returns the machine after it, or the same on
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from hmac import compare_digest
+
+from msgspec.structs import replace
 
 from bty.model.boot import CycleStep
 from bty.model.machine import BootMode, CycleState, Machine

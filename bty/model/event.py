@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 
 class Actor(StrEnum):
@@ -81,8 +83,7 @@ class Kind(StrEnum):
     SCHEMA_RESET = "system.schema.reset"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the audit log. `id` is 0 until the event is recorded."""
 
     ts: str

@@ -7,7 +7,7 @@ a bundle, and no event, boot file or image.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Self, TypeVar
 
@@ -264,7 +264,7 @@ def _machine(saved: SavedMachine, *, arm: bool, now: str, held: list[Held]) -> t
     )
     if mode.flashes and not done:
         held.append(Held.of(machine))
-        machine = machine if arm else replace(machine, boot_mode=BootMode.INVENTORY)
+        machine = machine if arm else msgspec.structs.replace(machine, boot_mode=BootMode.INVENTORY)
     disks = _text(saved.known_disks)
     if disks is not None:
         msgspec.json.decode(disks, type=list[dict[str, Any]])  # a text may hold anything

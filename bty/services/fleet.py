@@ -7,11 +7,14 @@ that it would have changed are read again from the database.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self
+
+from msgspec.structs import replace
 
 from bty.errors import Conflict, NotFound, StoreFailed
 from bty.model import cycle
@@ -268,8 +271,8 @@ class Fleet:
     def _complete_plan(self, choice: PlanChoice, machine: Machine, location: Location | None) -> Plan:
         token = cycle.open_token(machine)
         if choice.plan.mode is not PlanMode.FLASH or location is None:
-            return replace(choice.plan, cycle=token)
-        return replace(
+            return dataclasses.replace(choice.plan, cycle=token)
+        return dataclasses.replace(
             choice.plan, cycle=token, image=location.image, origin=location.origin, disk_image_sha=location.sha, verify=self.rules.verify
         )
 

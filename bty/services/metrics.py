@@ -25,6 +25,7 @@ class Metrics:
         registry = self._registry
         Gauge("bty_build_info", "The version.", ["version"], registry=registry).labels(__version__).set(1)
         self._events = Counter("bty_events", "Events of the audit log, by kind.", ["kind"], registry=registry)
+        self._counters: dict[str, Counter] = {}  # to look one up takes longer than to count
         self._flash_s = Histogram("bty_flash_seconds", "How long flashes took that succeeded.", buckets=_FLASH_S, registry=registry)
         self._flash_bytes = Counter("bty_flash_written_bytes", "What successful flashes wrote.", registry=registry)
         self._machines = Gauge("bty_machines", "Machines, by boot mode.", ["boot_mode"], registry=registry)
@@ -38,7 +39,11 @@ class Metrics:
         """Count an event that was recorded."""
         if not event.id:
             return
-        self._events.labels(event.kind if event.kind in _KINDS else "other").inc()
+        kind = event.kind if event.kind in _KINDS else "other"
+        counter = self._counters.get(kind)
+        if counter is None:
+            counter = self._counters[kind] = self._events.labels(kind)
+        counter.inc()
         if event.kind == Kind.MACHINE_FLASHED and event.details:
             seconds, written = event.details.get("seconds"), event.details.get("bytes_written")
             if isinstance(seconds, (int, float)) and seconds >= 0:

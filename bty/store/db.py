@@ -11,9 +11,8 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -22,42 +21,16 @@ from typing import Any, Self
 import aiosqlite
 
 from bty.errors import StoreFailed, StoreLocked
+from bty.store.batch import Statement, Unit, grouped, run
 from bty.units import utc_now
+
+__all__ = ["Statement", "Store", "pattern"]
 
 BATCH_MAX = 512  # units a commit, so that the first of a long queue does not wait for the last
 BUSY_TIMEOUT_S = 5.0
 # Large, so that a check would delay the start, and a damaged page in them is no reason to lose the machines.
 _UNCHECKED = frozenset({"events", "machine_hardware"})
 _RETIRED_SUFFIXES = ("", "-wal", "-shm", "-journal")
-
-Statement = tuple[str, Sequence[Any]]
-
-
-class Commuting(str):
-    """SQL whose place among other commuting statements does not matter: a batch runs all of its rows at once."""
-
-    __slots__ = ()
-
-
-class Numbered(Commuting):
-    """A commuting insert into a table with AUTOINCREMENT; `Store.write` returns the ids that its rows got."""
-
-    __slots__ = ()
-
-
-@dataclass(slots=True, eq=False)
-class _Unit:
-    statements: Sequence[Statement]
-    done: asyncio.Future[list[int]]
-    ids: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Group:
-    sql: str
-    rows: list[Sequence[Any]] = field(default_factory=list)
-    units: list[_Unit] = field(default_factory=list)
-
 
 # What a unit itself can be guilty of; any other failure is the database's and meets every unit of the batch.
 _UNIT_FAULTS = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError, OverflowError, ValueError)
@@ -82,7 +55,7 @@ class Store:
         self._lock = lock
         self._writer = writer
         self._reader = reader
-        self._queue: asyncio.Queue[_Unit | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Unit | None] = asyncio.Queue()
         self._task = asyncio.create_task(self._work(), name="store-writer")
         self._closed = False
 
@@ -145,7 +118,7 @@ class Store:
         """
         if self._closed or self._task.done():
             raise StoreFailed("the database is closed")
-        unit = _Unit(statements, asyncio.get_running_loop().create_future())
+        unit = Unit(statements, asyncio.get_running_loop().create_future())
         self._queue.put_nowait(unit)
         return await unit.done
 
@@ -172,7 +145,7 @@ class Store:
                 for unit in batch:
                     _settle(unit, StoreFailed("the writer of the database stopped"))
 
-    async def _commit_or_split(self, batch: list[_Unit]) -> None:
+    async def _commit_or_split(self, batch: list[Unit]) -> None:
         """Commit *batch* at once; where one of its units is at fault, each for itself."""
         if not batch:
             return
@@ -190,30 +163,17 @@ class Store:
             for unit in batch:
                 _settle(unit, None)
 
-    async def _commit(self, batch: list[_Unit]) -> None:
-        groups = _grouped(batch)
-        if not groups:
-            return
-        run = self._writer.execute_fetchall
-        await run("BEGIN IMMEDIATE")
-        for group in groups:
-            if len(group.rows) == 1:
-                await run(group.sql, group.rows[0])
-            else:
-                await self._writer.executemany(group.sql, group.rows)
-            if isinstance(group.sql, Numbered):
-                # AUTOINCREMENT counts without gaps while we hold the write lock.
-                (row,) = await run("SELECT last_insert_rowid()")
-                for number, unit in enumerate(group.units, start=row[0] - len(group.rows) + 1):
-                    unit.ids.append(number)
-        await run("COMMIT")
+    async def _commit(self, batch: list[Unit]) -> None:
+        if groups := grouped(batch):
+            # One call for all of it: each of its own would wake the loop, and wait for it, a dozen times a commit.
+            await self._writer._execute(run, self._writer._conn, groups)  # type: ignore[no-untyped-call]  # aiosqlite offers no other way
 
     async def _roll_back(self) -> None:
         if self._writer.in_transaction:  # a full disk may have ended it already
             await self._writer.rollback()
 
 
-def _settle(unit: _Unit, failure: StoreFailed | None) -> None:
+def _settle(unit: Unit, failure: StoreFailed | None) -> None:
     if unit.done.done():
         return
     if failure:
@@ -221,26 +181,6 @@ def _settle(unit: _Unit, failure: StoreFailed | None) -> None:
         unit.done.exception()  # a waiter that was cancelled meanwhile must not make the loop complain
     else:
         unit.done.set_result(unit.ids)
-
-
-def _grouped(batch: Iterable[_Unit]) -> list[_Group]:
-    """Return the statements of *batch* in an order with the same outcome, commuting ones joined."""
-    groups: list[_Group] = []
-    joinable: dict[str, _Group] = {}
-    for unit in batch:
-        unit.ids.clear()
-        for sql, row in unit.statements:
-            group = joinable.get(sql)
-            if group is None:
-                group = _Group(sql)
-                groups.append(group)
-                if isinstance(sql, Commuting):
-                    joinable[sql] = group
-                else:
-                    joinable.clear()
-            group.rows.append(row)
-            group.units.append(unit)
-    return groups
 
 
 def pattern(text: str) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from bty.model.event import Event
-from bty.store.db import Numbered, Statement, Store, pattern
+from bty.store.batch import Numbered, Statement
+from bty.store.db import Store, pattern
 
 PRUNE_STEP = 2000  # rows a unit, so that contacts never wait long behind a clean-up
 SEARCH_ROWS = 25_000  # that a search of text looks at, within some tens of milliseconds

@@ -10,7 +10,8 @@ from operator import attrgetter
 from typing import Any
 
 from bty.model.machine import FIELDS, CycleState, Machine
-from bty.store.db import Commuting, Statement, Store
+from bty.store.batch import Commuting, Statement
+from bty.store.db import Store
 
 _COLUMNS = tuple(name for name in FIELDS if name != "labels")
 _values = attrgetter(*_COLUMNS)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bty.model.session import ApiToken
-from bty.store.db import Numbered, Statement, Store
+from bty.store.batch import Numbered, Statement
+from bty.store.db import Store
 
 _INSERT = Numbered("INSERT INTO api_tokens (name, token_sha256, created_at) VALUES (?, ?, ?)")
 

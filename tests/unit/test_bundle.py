@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bty.errors import InvalidBody
 from bty.model.catalog import Entry
@@ -55,7 +56,7 @@ MACHINE = st.builds(
     labels=st.lists(LABEL, max_size=16, unique=True).map(lambda labels: tuple(sorted(labels))),
 )
 ENTRY = st.builds(
-    lambda path, fields: replace(
+    lambda path, fields: dataclasses.replace(
         Entry(bty_image_ref=image_ref(f"http://h/{path}"), src=f"http://h/{path}", name="", added_at=NOW), **fields
     ),
     st.from_regex(r"\A[a-z0-9%]{1,12}\Z"),

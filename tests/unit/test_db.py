@@ -15,7 +15,8 @@ from bty.services.events import Events
 from bty.store import db as db_module
 from bty.store import events as table
 from bty.store import jobs, machines, webhooks
-from bty.store.db import Commuting, Store
+from bty.store.batch import Commuting
+from bty.store.db import Store
 
 PUT = Commuting("INSERT OR REPLACE INTO settings (key, value, updated_at) VALUES (?, ?, '')")
 PUT_ONCE = "INSERT INTO settings (key, value, updated_at) VALUES (?, ?, '')"

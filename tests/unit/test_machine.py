@@ -1,9 +1,9 @@
 """The boot cycle of one machine, step by step, without a daemon."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from bty.model import cycle
 from bty.model.boot import CycleStep

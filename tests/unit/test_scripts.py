@@ -1,13 +1,14 @@
 """The scripts, for iPXE and for GRUB: the commands are those of contract 4, and nothing that somebody wrote elsewhere can add to them."""
 
+import dataclasses
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from bty import __version__
 from bty.daemon.scripts import LOADERS, Dialect, Scripts
@@ -162,7 +163,7 @@ def test_commands_refuse_what_does_not_fit(field: str, value: str) -> None:
         subject = replace(subject, mac=value)
     offer = decide(subject, None)
     if field == "drive":
-        offer = replace(offer, drive=value)
+        offer = dataclasses.replace(offer, drive=value)
     with pytest.raises(InvalidInput, match="not fit for a script"):
         SCRIPTS.render(offer, subject, value if field == "base" else BASE)
 

@@ -77,7 +77,9 @@ class Scripts:
 
     def render(self, offer: Offer, machine: Machine, base_url: str, dialect: Dialect = Dialect.IPXE) -> str:
         """Return the script of *offer* for *machine*. Raises `InvalidInput` for a MAC, drive or base that could break it."""
-        return _compile(dialect)[offer.script].render(
+        return _render(
+            dialect,
+            offer.script,
             base=base_url,
             mac=machine.mac,
             mode=machine.boot_mode,
@@ -87,6 +89,12 @@ class Scripts:
             local_boot=machine.uefi_local_boot,
             reason=str(offer.details.get("reason", "")),
         )
+
+
+@lru_cache(maxsize=4096)
+def _render(dialect: Dialect, name: str, **values: str) -> str:
+    """Return a script. Kept, since machines ask for the same one again: 2 KiB each."""
+    return _compile(dialect)[name].render(values)
 
 
 @cache
