@@ -176,7 +176,7 @@ class Backups:
 
     async def _write(self, job: Job) -> None:
         partial = self.root / f".{job.key}{_PARTIAL}"
-        file = await asyncio.to_thread(_begin, partial)
+        file = await _opened(partial)
         holding = bundle.Holding(
             machines=self._fleet.machines(),
             entries=self._catalog.entries(),
@@ -250,6 +250,17 @@ class Backups:
         who = actor or (Actor.OPERATOR if ip or kind is Kind.BACKUP_DELETED else Actor.SYSTEM)
         event = build(kind, summary, subject=(Subject.BACKUP, backup_id), actor=who, source_ip=ip, details=details)
         await self._events.commit([], event)
+
+
+async def _opened(partial: Path) -> BinaryIO:
+    """Return the file of a backup that begins. Cancelled, it leaves nothing: the thread that opens the file cannot be."""
+    opening = asyncio.create_task(asyncio.to_thread(_begin, partial))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        (await opening).close()
+        await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+        raise
 
 
 def _begin(partial: Path) -> BinaryIO:

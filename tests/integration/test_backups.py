@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +15,7 @@ import pytest
 
 from bty.daemon import keys
 from bty.daemon.handlers import jobs
-from bty.services import bundle
+from bty.services import backups, bundle
 from tests.support.daemon import make_config, running
 from tests.support.sse import listening
 
@@ -380,6 +381,31 @@ async def test_a_backup_is_cancelled(daemon, monkeypatch):
     assert (status, state["status"]) == (200, "cancelled")
     assert list(daemon.app[keys.BACKUPS].root.iterdir()) == []
     assert (await daemon.events(subject_kind="backup"))[0]["kind"] == "backup.create.cancelled"
+
+
+async def test_a_backup_that_is_cancelled_at_its_very_beginning_leaves_nothing(daemon, monkeypatch):
+    """Its file may be opened by a thread only after nobody waits for it any more."""
+    begun, go_on, opened = threading.Event(), threading.Event(), []
+    begin = backups._begin
+
+    def slow(partial):
+        begun.set()
+        assert go_on.wait(10)
+        opened.append(begin(partial))
+        return opened[0]
+
+    monkeypatch.setattr(backups, "_begin", slow)
+    backup_id = (await daemon.call("POST", "/workers/backups"))[1]["backup_id"]
+    await asyncio.to_thread(begun.wait, 10)
+    ending = asyncio.create_task(daemon.call("DELETE", f"/workers/backups/{backup_id}"))
+    async with asyncio.timeout(10):
+        while not any(task.cancelling() for task in asyncio.all_tasks()):  # noqa: ASYNC110 - nothing tells of a cancel
+            await asyncio.sleep(0)
+    go_on.set()
+
+    assert (await ending)[1]["status"] == "cancelled"
+    assert opened[0].closed
+    assert list(daemon.app[keys.BACKUPS].root.iterdir()) == []
 
 
 async def test_a_folder_that_cannot_be_looked_at_is_a_failure_with_its_reason(daemon, monkeypatch):
