@@ -21,6 +21,7 @@ from bty.errors import SourceFailed
 from bty.sources.connection import Broken, Refused, Response
 from bty.sources.deadline import shut_down
 from bty.sources.source import DeliveredDigest, NoRanges
+from bty.sources.waiting import wait_unless
 from bty.units import MIB
 
 STALL_LIMIT_S = 60.0
@@ -299,6 +300,12 @@ class HttpSource:
     def _request(self, location: Location, headers: dict[str, str]) -> Response:
         """Send one GET, through redirects. Raises `Broken` where no answer came."""
         self._check_aborted()
+        response = wait_unless(self._aborted, lambda: self._ask(location, headers))
+        if response is None:
+            raise SourceFailed("the fetch was stopped")
+        return response
+
+    def _ask(self, location: Location, headers: dict[str, str]) -> Response:
         try:
             endpoint = location.find()
         except SourceFailed as error:  # a registry that does not answer just now

@@ -5,18 +5,31 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
+from bty.errors import Cancelled
+from bty.flash.engine import Flash, FlashJob
 from bty.flash.writer import HEAD_BYTES
+from bty.host.disks import list_disks
+from bty.model.disk import find_by_serial
+from bty.model.image import ImageFormat
+from bty.sources.http import Endpoint, HttpSource, Location
 from bty.units import MIB
 from tests.support.hostile import Behaviour, End, Hostile, hostile_server
 from tests.support.loop import LoopDisk
 
 pytestmark = pytest.mark.loop
+Asked = Callable[[], AbstractContextManager[str | Location]]
 
 
 def _children(pid: int) -> set[int]:
@@ -62,3 +75,47 @@ def test_a_cancel_in_mid_stream_ends_everything(disk: LoopDisk, images: dict[str
     assert "partial write" in result["receipt"]["error"]
     assert disk.read(HEAD_BYTES) == bytes(HEAD_BYTES)
     assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+@contextmanager
+def deaf_server() -> Iterator[str]:
+    """An address that answers no connection: its queue is full, and nobody takes from it."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as stack:
+        for _ in range(2):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/x.img"
+
+
+@contextmanager
+def silent_registry() -> Iterator[Location]:
+    """A location that has to ask first, and gets no answer."""
+    answered = threading.Event()
+
+    def find() -> Endpoint:
+        answered.wait(60)
+        return Endpoint("http://127.0.0.1:9/x.img")
+
+    yield Location(find=find, shown="oras://registry/x:1")
+    answered.set()
+
+
+@pytest.mark.parametrize("asked", [deaf_server, silent_registry])
+def test_a_cancel_is_heard_while_nobody_answers(disk: LoopDisk, monkeypatch: pytest.MonkeyPatch, asked: Asked) -> None:
+    """Neither a connection that is being made nor a question to a registry is waited for."""
+    monkeypatch.setenv("BTY_ALLOW_LOOP", "1")
+    disks = list_disks()
+    with asked() as where, ThreadPoolExecutor() as pool:
+        source = HttpSource([where if isinstance(where, Location) else Location.of(where)], name="x.img")
+        job = FlashJob(source=source, image_format=ImageFormat.IMG, disk=find_by_serial(disk.serial, disks), disks=disks)
+        asking = threading.Event()
+        monkeypatch.setattr(source, "_ask", lambda *arguments, ask=source._ask: (asking.set(), ask(*arguments))[1])
+        flash = Flash(job)
+        running = pool.submit(flash.run)
+        assert asking.wait(8)
+        began = time.monotonic()
+        flash.cancel()
+
+        assert isinstance(running.exception(8), Cancelled)
+        assert time.monotonic() - began < 2  # the connection would be given up after 10 s, the registry after 60
