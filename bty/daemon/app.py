@@ -210,11 +210,11 @@ async def _keep_pruning(events: Events, file: ConfigFile) -> None:
 
 async def _prepare_answers(scripts: Scripts) -> None:
     """Make beside the first requests what all later ones share: it is not waited for, who needs it earlier makes it."""
-    await asyncio.to_thread(scripts.prepare)
-    try:
-        await asyncio.to_thread(load_application)
-    except (OSError, ValueError) as error:
-        log.error("spa.unusable %s", error)
+    for prepare in (scripts.prepare, load_application):
+        try:
+            await asyncio.to_thread(prepare)
+        except Exception:  # whatever is wrong with it: who asks for it is told again, and the rest works
+            log.exception("answers.unusable")
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

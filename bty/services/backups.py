@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -253,14 +254,21 @@ class Backups:
 
 
 async def _opened(partial: Path) -> BinaryIO:
-    """Return the file of a backup that begins. Cancelled, it leaves nothing: the thread that opens the file cannot be."""
-    opening = asyncio.create_task(asyncio.to_thread(_begin, partial))
+    """Return the file of a backup that begins. The thread that opens it cannot be cancelled: after a cancel it takes it away again."""
+    thread = ThreadPoolExecutor(1, "backup")
+    opening = thread.submit(_begin, partial)
+    thread.shutdown(wait=False)
     try:
-        return await asyncio.shield(opening)
+        return await asyncio.wrap_future(opening)
     except asyncio.CancelledError:
-        (await opening).close()
-        await asyncio.to_thread(shutil.rmtree, partial, ignore_errors=True)
+        opening.add_done_callback(lambda _: _take_away(opening, partial))
         raise
+
+
+def _take_away(opening: Future[BinaryIO], partial: Path) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _begin(partial: Path) -> BinaryIO:

@@ -39,10 +39,14 @@ def wait_unless(stopped: threading.Event, make: Callable[[], Made]) -> Made | No
             made, error = outcomes.get(timeout=_LOOK_S)
         except queue.Empty:
             if stopped.is_set():
+                _drop(outcomes)  # it may have come just now, before the stop
                 return None
             continue
-        if error:
-            raise error
+        try:
+            if error:
+                raise error
+        finally:
+            del error  # it holds this frame and all that called it, blocks of memory among it
         return made
 
 

@@ -89,7 +89,7 @@ def _chunks(group: Group) -> Iterator[tuple[str, Sequence[Any]]]:
     The lengths are powers of two, so that there are few different statements to prepare and to keep.
     """
     at, count = 0, len(group.rows)
-    many = isinstance(group.sql, Commuting)
+    many = isinstance(group.sql, Commuting) and len(set(map(len, group.rows))) == 1  # SQLite finds the row that is at fault
     while at < count:
         size = min(1 << ((count - at).bit_length() - 1), _ROWS_MAX) if many else 1
         yield _of_rows(group.sql, size), list(chain.from_iterable(group.rows[at : at + size]))

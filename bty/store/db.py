@@ -98,21 +98,30 @@ class Store:
         return cls(path, lock, *opened)
 
     async def close(self) -> None:
-        """Commit what is queued, then let go of the file."""
+        """Commit what is queued, then let go of the file. A cancel is heard after that: whoever waits for a commit is told the truth."""
         if self._closed:
             return
         self._closed = True
         self._queue.put_nowait(None)
+        cancelled = False
         try:
-            await self._task
+            while not self._task.done():
+                try:
+                    await asyncio.shield(self._task)
+                except asyncio.CancelledError:
+                    cancelled = True
         finally:
             await self._writer.close()
             await self._reader.close()
             if self._lock is not None:
                 os.close(self._lock)
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def write(self, *statements: Statement) -> list[int]:
-        """Make the statements durable as one unit and return the ids of its `Numbered` inserts; without any, wait for earlier units.
+        """Make the statements durable as one unit and return the ids of its `Numbered` inserts, all into one table.
+
+        Without statements, wait for earlier units.
 
         Raises `StoreFailed` where nothing of the unit was written.
         """

@@ -112,6 +112,29 @@ async def test_close_commits_what_is_queued(tmp_path: Path) -> None:
         await store.write((PUT, ("late", "")))
 
 
+async def test_a_close_that_is_cancelled_tells_no_lie(tmp_path: Path) -> None:
+    """A write that was told to have failed is not in the database, one that was told to be durable is."""
+    store = await Store.open(tmp_path / "state.db")
+    writes = [asyncio.create_task(store.write((PUT, (str(n), "x" * 1000)))) for n in range(2000)]
+    await asyncio.sleep(0)
+    closing_down = asyncio.create_task(store.close())
+    await asyncio.sleep(0)
+    closing_down.cancel()
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    with pytest.raises(asyncio.CancelledError):
+        await closing_down
+
+    told = {str(n) for n, outcome in enumerate(outcomes) if not isinstance(outcome, BaseException)}
+    assert told == {key for key, _ in committed(store.path)}
+
+
+async def test_rows_that_do_not_fit_are_not_shifted_into_each_other(store: Store) -> None:
+    """One value too many in one row is not the one that is missing in the next."""
+    outcomes = await asyncio.gather(store.write((PUT, ("a", "1", "x"))), store.write((PUT, ("b",))), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [StoreFailed, StoreFailed]
+    assert committed(store.path) == []
+
+
 async def test_full_disk_fails_the_write_and_keeps_what_was_answered(store: Store) -> None:
     """When the disk is full the write is refused with that reason; after space was made, writing goes on."""
     await store.write((PUT, ("kept", "1")))
