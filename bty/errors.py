@@ -20,6 +20,7 @@ BtyError                 something a person can act on
     WriteFailed          the disk or a stage before it failed      exit 14
     Cancelled            somebody asked for it                     exit 15
   PlanUnreachable        the daemon does not answer                exit 16
+  PersonWanted           the plan waits for a person               exit 17
 """
 
 from __future__ import annotations
@@ -188,3 +189,10 @@ class PlanUnreachable(BtyError):
 
     code = "plan_unreachable"
     exit_code = 16
+
+
+class PersonWanted(BtyError):
+    """The plan leaves image and disk to a person, and no terminal is there for one: nothing was flashed."""
+
+    code = "person_wanted"
+    exit_code = 17

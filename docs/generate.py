@@ -72,7 +72,7 @@ def exits() -> Iterator[str]:
     """Yield the table of exit codes, from the error family."""
     yield "| Code | Word in JSON | Meaning |"
     yield "|---|---|---|"
-    yield "| 0 | | Done: flashed, or what the plan said. |"
+    yield "| 0 | | Done: flashed, or what the plan said where that needs nobody. |"
     yield f"| 1 | `{errors.BtyError.code}` | Anything else that went wrong; the message says what. |"
     family = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.BtyError)]
     own = [kind for kind in family if "exit_code" in vars(kind) and kind is not errors.BtyError]

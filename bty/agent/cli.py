@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bty import __version__
-from bty.errors import BtyError
+from bty.errors import BtyError, InvalidInput, PersonWanted
 from bty.model.disk import refusals
 from bty.units import format_bytes, parse_mac
 
 if TYPE_CHECKING:
     from bty.host.console import Console
 
+_INTERRUPTED = 128 + 2  # as a shell says it of SIGINT
 _DESCRIPTION = "Write ready-made system images onto disks."
 _EPILOG = """without a command, on a terminal: the wizard, which asks for image and disk
 
@@ -24,8 +25,8 @@ commands:
   disks                 list the disks and why one is refused
   web                   the daemon (see `web --help`)
 
-exit codes: 0 flashed, 2 wrong words, 10 no such disk, 11 refused by a guard, 12 fetch failed, 13 integrity failed,
-14 write failed, 15 cancelled, 16 no plan"""
+exit codes: 0 done, 1 something else went wrong, 2 wrong words, 10 no such disk, 11 refused by a guard, 12 fetch failed,
+13 integrity failed, 14 write failed, 15 cancelled, 16 no plan, 17 the plan waits for a person, 130 interrupted before a flash"""
 
 
 def main(argv: list[str]) -> int:
@@ -34,13 +35,28 @@ def main(argv: list[str]) -> int:
     try:
         if argv and argv[0] in commands:
             return commands[argv[0]](argv[1:])
+        if argv and not argv[0].startswith("-"):
+            raise InvalidInput(f"no command {argv[0][:80]!r}", hint=f"there are {', '.join(commands)} and web; see bty --help")
         return _unattended(argv)
     except BtyError as error:
         print(f"bty: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("bty: cancelled", file=sys.stderr)
-        return 15
+        return _ended(argv, error)
+    except SystemExit as end:
+        if end.code == InvalidInput.exit_code:  # argparse has said what was wrong, and how it is right
+            _ended(argv, InvalidInput("the arguments are wrong; standard error says why"))
+        raise
+    except KeyboardInterrupt:  # a flash that runs takes it as a cancel
+        print("bty: interrupted; no flash was under way", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _ended(argv: list[str], error: BtyError) -> int:
+    """Tell a program that reads JSON lines that this was all, and why; return the exit code."""
+    if "--json" in argv and argv[0] != "disks":
+        from bty.agent.report import failure_line
+
+        print(failure_line(error))
+    return error.exit_code
 
 
 def _flash(argv: list[str]) -> int:
@@ -94,9 +110,11 @@ def _unattended(argv: list[str]) -> int:
         return _wizard(arguments, _entered(arguments, beside_screen=True))
     if not arguments.mac:
         parser.print_help(sys.stderr)
-        return 2
+        raise InvalidInput("no terminal is here to ask at", hint="flash SOURCE TARGET --yes, or --server and --mac, need none")
     mode, code = _follow_plan(arguments)
-    return _wizard(arguments) if asks and mode == "interactive" else code
+    if mode != "interactive":  # the model is loaded by whoever follows a plan
+        return code
+    return _wizard(arguments) if asks else PersonWanted.exit_code
 
 
 def _follow_plan(arguments: argparse.Namespace) -> tuple[str, int]:

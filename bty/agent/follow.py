@@ -16,6 +16,7 @@ from bty.model.plan import Receipt
 from bty.model.progress import Progress
 
 _LOOK_S = 0.25
+_STANDS_BPS = 1024  # what moves less stands still: the average of nothing never becomes 0 by itself
 Watcher = Callable[[Progress, float], None]
 """Called with the progress and the rate of the last seconds, in bytes of the raw image a second."""
 _Result = TypeVar("_Result")
@@ -107,6 +108,8 @@ class _Rate:
         else:
             fresh = (progress.done - self._done) / passed
             self._rate = fresh if not self._rate else 0.7 * self._rate + 0.3 * fresh
+        if self._rate < _STANDS_BPS:
+            self._rate = 0.0
         self._at, self._done = now, progress.done
         return self._rate
 

@@ -6,18 +6,20 @@ import json
 import shutil
 import sys
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from bty.errors import BtyError
+from bty.errors import BtyError, PersonWanted
 from bty.host.console import tell
 from bty.model.disk import Disk
-from bty.model.plan import Plan, Receipt
+from bty.model.plan import Plan, PlanMode, Receipt
 from bty.model.progress import Progress, Stage
 from bty.units import format_bytes
 
 if TYPE_CHECKING:
     from bty.flash.engine import Flash
 
+_FORESEEN_S = 24 * 3600  # what would take longer stands still
 _LINE_EVERY_S = 5.0  # where the output is no terminal
 _WORDS = {Stage.OPEN: "opening", Stage.WRITE: "writing", Stage.VERIFY: "reading back", Stage.FINISH: "finishing"}
 
@@ -44,6 +46,9 @@ class Narrator(Protocol):
 
     def outcome(self, mode: str, **facts: object) -> None:
         """A run that flashed nothing has ended."""
+
+    def failed(self, error: BtyError) -> None:
+        """A run has ended before a flash could begin, or between two."""
 
     def wanted(self) -> bool:
         """Whether the plan that has come is still to be done: somebody may have chosen by hand meanwhile, or ended the program."""
@@ -120,10 +125,17 @@ class Reporter:
             tell(line, self._output)
 
     def outcome(self, mode: str, **facts: object) -> None:
-        """Print the end of a run that flashed nothing."""
+        """Print the end of a run that flashed nothing; that was the plan, unless it leaves the rest to a person who reads no JSON."""
         self.mode = mode
         if self._as_json:
-            self._object({"event": "result", "ok": True, "exit_code": 0, "mode": mode, **facts})
+            code = PersonWanted.exit_code if mode == PlanMode.INTERACTIVE else 0
+            self._object({"event": "result", "ok": code == 0, "exit_code": code, "mode": mode, **facts})
+
+    def failed(self, error: BtyError) -> None:
+        """Print why a run has ended."""
+        self.say(f"bty: {error}")
+        if self._as_json:
+            tell(failure_line(error), self._output)
 
     def wanted(self) -> bool:
         """Say yes: nobody chooses by hand beside plain lines."""
@@ -136,6 +148,12 @@ class Reporter:
         if self._open_line:
             tell("", self._output)
             self._open_line = False
+
+
+def failure_line(error: BtyError) -> str:
+    """Return the result, as a program reads it, of a run that ended where no flash was under way."""
+    result = {"event": "result", "ok": False, "exit_code": error.exit_code, "error": str(error), "error_code": error.code}
+    return json.dumps(result, separators=(",", ":"))
 
 
 def receipt_lines(receipt: Receipt) -> list[str]:
@@ -162,8 +180,9 @@ def progress_line(progress: Progress, rate_bps: float) -> str:
         words.append(f"download {progress.read * 100 // progress.read_total} %")
     if rate_bps:
         words.append(f"{format_bytes(rate_bps)}/s")
-        if progress.done_total and progress.done < progress.done_total:
-            words.append(f"{(progress.done_total - progress.done) / rate_bps:.0f} s left")
+        left_s = (progress.done_total - progress.done) / rate_bps if progress.done_total else 0
+        if 0 < left_s < _FORESEEN_S:
+            words.append(f"{timedelta(seconds=round(left_s))} left" if left_s >= 60 else f"{left_s:.0f} s left")
     if progress.retries:
         words.append(f"{progress.retries} reconnects")
     return "  ".join(words)

@@ -46,13 +46,15 @@ class Server:
         self._cycle: str | None = None
         self.tells_failures = False
         """Whether the daemon knows failed receipts; an older one, whose plan counts no attempts, takes any for a success."""
+        self.on_wait: Callable[[str], None] = lambda _line: None
+        """Told once, in a line, that the plan did not come at once and is waited for."""
         self._patience_s = patience_s
         self._silent: set[str] = set()
 
     def plan(self) -> Plan:
         """Fetch the plan. Raises `PlanUnreachable` after a minute without one."""
         try:
-            body = self._retry(lambda: self._call("GET", "/plan", None, _PLAN_TIMEOUT_S))
+            body = self._retry(lambda: self._call("GET", "/plan", None, _PLAN_TIMEOUT_S), told=self.on_wait)
             plan = Plan.from_json(json.loads(body))
         except (BtyError, ValueError, RecursionError) as error:
             hint = "is the daemon running, and is its address right?"
@@ -99,7 +101,7 @@ class Server:
     def _tagged(self, body: dict[str, Any]) -> dict[str, Any]:
         return body if self._cycle is None else {"cycle": self._cycle, **body}
 
-    def _retry(self, call: Callable[[], bytes]) -> bytes:
+    def _retry(self, call: Callable[[], bytes], told: Callable[[str], None] | None = None) -> bytes:
         deadline = time.monotonic() + self._patience_s
         attempt = 0
         while True:
@@ -113,6 +115,8 @@ class Server:
                 last = error
             pause_s = _BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]
             attempt += 1
+            if told and attempt == 2:  # not of what one try more mends
+                told(f"bty: {self.base_url} does not answer as it should: {last}; trying again for {self._patience_s:.0f} s")
             if time.monotonic() + pause_s > deadline:
                 raise last
             time.sleep(pause_s)
@@ -127,9 +131,9 @@ class Server:
             with urllib.request.urlopen(request, timeout=timeout_s) as answer:
                 return bytes(answer.read(_ANSWER_LIMIT_BYTES))
         except urllib.error.HTTPError as error:
-            raise _Refused(f"{method} {path}: HTTP {error.code}: {_detail(error)}", error.code) from error
+            raise _Refused(f"{method} {urlsplit(request.full_url).path}: HTTP {error.code}: {_detail(error)}", error.code) from error
         except (OSError, HTTPException) as error:
-            raise BtyError(f"{method} {path}: {getattr(error, 'reason', None) or error}") from error
+            raise BtyError(f"{method} {urlsplit(request.full_url).path}: {getattr(error, 'reason', None) or error}") from error
 
 
 def normalise_server(text: str) -> str:
@@ -137,7 +141,14 @@ def normalise_server(text: str) -> str:
     url = (text if text.startswith(("http://", "https://")) else f"http://{text}").rstrip("/")
     try:
         parts = urlsplit(url)
-        usable = bool(parts.hostname) and parts.port != 0 and url.isascii() and url.isprintable() and " " not in url
+        usable = (
+            bool(parts.hostname)
+            and "//" not in parts.netloc + parts.path
+            and parts.port != 0
+            and url.isascii()
+            and url.isprintable()
+            and " " not in url
+        )
     except ValueError:
         usable = False
     if not usable:

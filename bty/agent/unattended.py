@@ -20,6 +20,7 @@ from bty.model.plan import Plan, PlanMode, Receipt
 from bty.model.progress import Progress, Stage
 from bty.sources.opening import find_bmap, open_image
 
+_CHOOSE = "on the server choose image and disk, or start over on the machine's page"
 _POST_EVERY_S = 1.0
 _LAST_POST_S = 10.0  # as long as a post may take
 _RETRY_AFTER_S = 5.0
@@ -39,6 +40,7 @@ class Unattended:
         console: Console | None = None,
     ) -> None:
         self._server = server
+        self._server.on_wait = self._say
         self._reporter = reporter
         self._reboot = reboot
         self._retry_after_s = retry_after_s
@@ -50,7 +52,7 @@ class Unattended:
         try:
             return self._follow_plan(self._server.plan())
         except BtyError as error:
-            self._say(f"bty: {error}")
+            self._reporter.failed(error)
             return error.exit_code
         finally:
             self._console.leave()
@@ -70,7 +72,7 @@ class Unattended:
             self._say("bty: the plan is to report this machine's hardware")
         inventory.join(_INVENTORY_JOIN_S)
         if plan.mode is PlanMode.INTERACTIVE:
-            self._say(f"bty: the plan is interactive{f': {plan.reason}' if plan.reason else ''}; choose image and disk on the server")
+            self._say(f"bty: the plan is interactive{f': {plan.reason}' if plan.reason else ''}; {_CHOOSE}")
             self._reporter.outcome(plan.mode.value, reason=plan.reason)
             return 0
         if not self._reporter.wanted():  # the inventory took its time
@@ -91,7 +93,7 @@ class Unattended:
                 return error.exit_code
             again = self._server.plan()
             if again.mode is not PlanMode.FLASH:
-                self._say(f"bty: no further attempt{f': {again.reason}' if again.reason else ''}")
+                self._say(f"bty: no further attempt{f': {again.reason}' if again.reason else ''}; {_CHOOSE}")
                 return error.exit_code
             if not self._reporter.retrying(again, self._retry_after_s):
                 return error.exit_code

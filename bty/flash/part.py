@@ -76,8 +76,9 @@ class Part:
         disk = self.disk
         if size.total is not None and size.total > disk.size_bytes:
             account = "" if size.exact else ", by its own account"
+            hint = "" if size.exact else "that is wrong where the file was cut, or goes on behind the image"
             have, need = format_bytes(disk.size_bytes), format_bytes(size.total)
-            raise DiskRefused(f"{disk.path} is too small: it has {have}, the image needs {need}{account}")
+            raise DiskRefused(f"{disk.path} is too small: it has {have}, the image needs {need}{account}", hint=hint)
         self._target = open_target(disk, self._disks)
         self.writer = DiskWriter(
             self._target.fd,

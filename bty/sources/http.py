@@ -239,14 +239,16 @@ class HttpSource:
             raise Refused(f"{location.shown} has changed during the flash")
         digest = hashlib.sha256()
         scratch = memoryview(bytearray(_READ_BYTES))
-        left = self._position
+        left, moved_at = self._position, time.monotonic()
         while left:
             count = response.readinto(scratch[: min(left, _READ_BYTES)])
             if not count:
                 raise Broken("the connection was closed while reading up to the byte reached")
             digest.update(scratch[:count])
             left -= count
-            self._last_byte_at = time.monotonic()
+            now = time.monotonic()
+            # Reading again takes its time but brings nothing: the silence before it is not forgotten, and its own is not added.
+            self._last_byte_at, moved_at = self._last_byte_at + now - moved_at, now
             self._check_aborted()
         if digest.hexdigest() != delivered():
             raise Refused(f"{location.shown} has changed: its first {self._position} bytes are not those delivered before")

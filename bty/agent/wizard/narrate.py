@@ -98,6 +98,10 @@ class ScreenNarrator:
         self.mode = mode
         self.text = str(facts.get("reason") or "")  # what was said before is for those who have no screen
 
+    def failed(self, error: BtyError) -> None:
+        """Keep why the run ended."""
+        self.say(f"bty: {error}")
+
 
 def choice_of(plan: Plan) -> ImageChoice:
     """Return the image of a plan as one that somebody chose."""

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.loop
 def _assert_refused(disk: LoopDisk, image: Path, code: int, words: str, unchanged: int = MIB) -> None:
     before = sha256(disk.read(unchanged)).digest()
     run = run_bty("flash", str(image), disk.path, "--json", "--yes")
-    told = run.receipt["error"] if run.lines else run.stderr
+    told = run.result.get("receipt", run.result)["error"]
     assert run.code == code, told
     assert words in told
     assert sha256(disk.read(unchanged)).digest() == before

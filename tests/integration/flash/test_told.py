@@ -1,0 +1,113 @@
+"""What a program reads of a run that never came to a flash, and what people read of one that stands still."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+import pytest
+
+from bty.agent.follow import _Rate
+from bty.agent.report import Reporter, progress_line
+from bty.agent.server import Server
+from bty.agent.unattended import Unattended
+from bty.errors import PlanUnreachable, SourceFailed
+from bty.model.progress import Progress, Stage
+from bty.sources.http import HttpSource, Location
+from bty.units import MIB
+from tests.integration.flash.conftest import run_bty
+from tests.support.api import Operator
+from tests.support.hostile import Behaviour, End, Hostile, hostile_server
+from tests.support.process import daemon_process, free_port
+
+MAC = "52:54:00:11:22:34"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "error"),
+    [
+        (["flash", "{image}", "loop-of-nobody", "--yes"], 10, "no_such_disk"),
+        (["flash", "{image}", "loop-of-nobody", "--sha256", "half of one"], 2, "invalid_input"),
+        (["flash"], 2, "invalid_input"),
+        (["flsh"], 2, "invalid_input"),
+        ([], 2, "invalid_input"),
+        (["--server", "http://127.0.0.1:9", "--mac", "zz"], 2, "invalid_input"),
+        (["--server", "ftp://127.0.0.1", "--mac", MAC], 2, "invalid_input"),
+    ],
+)
+def test_the_last_line_is_the_result_although_no_flash_began(tmp_path: Path, words: list[str], code: int, error: str) -> None:
+    (tmp_path / "x.img").write_bytes(bytes(MIB))
+    run = run_bty(*(word.format(image=tmp_path / "x.img") for word in words), "--json")
+
+    assert run.code == code, run.stderr
+    assert len(run.lines) == 1, run.lines
+    told = run.result
+    assert (told["event"], told["ok"], told["exit_code"], told["error_code"]) == ("result", False, code, error)
+    assert told["error"]
+
+
+def test_a_plan_that_waits_for_a_person_is_no_success_where_nobody_is(tmp_path: Path) -> None:
+    """Bound to an image that is in no catalog, the plan is interactive: with a terminal that is the wizard."""
+    with daemon_process(tmp_path / "state") as daemon:
+        binding = {"boot_mode": "bty-flash-once", "bty_image_ref": "a" * 64, "target_disk_serial": "S1"}
+        Operator(daemon.url).call("PUT", f"/machines/{MAC}", binding)
+        run = run_bty("--server", daemon.url, "--mac", MAC, "--no-reboot", "--json")
+
+    assert run.code == 17, run.stderr
+    assert (run.result["ok"], run.result["exit_code"], run.result["mode"]) == (False, 17, "interactive")
+    assert "start over on the machine's page" in run.stderr
+
+
+def test_an_inventory_that_was_planned_is_a_success(tmp_path: Path) -> None:
+    with daemon_process(tmp_path / "state") as daemon:
+        run = run_bty("--server", daemon.url, "--mac", MAC, "--no-reboot", "--json")
+    assert (run.code, run.result["ok"], run.result["mode"]) == (0, True, "inventory")
+
+
+def test_a_daemon_that_does_not_answer_is_told_while_it_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """And named by the path that was asked for."""
+    port = free_port()
+    code = Unattended(Server(f"http://127.0.0.1:{port}", MAC, patience_s=1), Reporter(as_json=True), reboot=False).run()
+    output, errors = capsys.readouterr()
+
+    assert code == PlanUnreachable.exit_code
+    waiting, ended = [line for line in errors.splitlines() if "entered" not in line][:2]
+    assert "trying again for 1 s" in waiting
+    assert f"GET /pxe/{MAC}/plan: " in ended
+    assert '"error_code":"plan_unreachable"' in output
+
+
+def test_no_time_is_left_where_nothing_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The average of nothing becomes nothing, and what would take days is not foretold."""
+    clock = iter(range(1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    rate = _Rate()
+    moving = Progress(stage=Stage.WRITE, read=0, read_total=None, done=100 * MIB, done_total=400 * MIB, retries=0)
+    assert rate.update(moving) == 100 * MIB
+    rates = [rate.update(moving) for _ in range(60)]
+
+    assert rates[-1] == 0
+    assert "left" not in progress_line(moving, rates[-1])
+    assert "left" not in progress_line(moving, 1.0)
+    assert progress_line(moving, 1 * MIB).endswith("0:05:00 left")
+    assert progress_line(moving, 100 * MIB).endswith("3 s left")
+
+
+def test_a_source_that_stalls_and_begins_anew_is_given_up_after_the_silence() -> None:
+    """What is read again is no news, however often it comes."""
+    stall = Behaviour(end=End.STALL, end_after=2 * MIB, ignore_range=True)
+    with hostile_server(Hostile(body=bytes(4 * MIB), script=[stall])) as server:
+        source = HttpSource([Location.of(f"{server.url}/x.img")], name="x.img", stall_limit_s=2)
+        source.open()
+        view = memoryview(bytearray(MIB))
+        asked, delivered = len(server.requests), bytearray()
+        try:
+            for _ in range(2):
+                delivered += view[: source.readinto(view, lambda: "")]
+            assert len(delivered) == 2 * MIB
+            with pytest.raises(SourceFailed, match="no byte for"):
+                source.readinto(view, lambda: hashlib.sha256(delivered).hexdigest())
+        finally:
+            source.close()
+        assert len(server.requests) - asked <= 3  # each stalls for 1 s; twelve in a row were the limit
