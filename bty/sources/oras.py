@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import ssl
+import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +31,8 @@ _MANIFEST_TYPES = (
 _MANIFEST_MAX_BYTES = 10 * MIB
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _IMAGE_LAYER = "disk-image.layer"
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # older and newer OpenSSL
+_NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _NOT_FLASHABLE = {
     "netboot": "a netboot bundle",
     "wsl": "a WSL root file system",
@@ -139,9 +144,27 @@ def _authorize(ref: oras.OrasRef, timeout_s: float) -> dict[str, str]:
     except (OSError, ValueError, AttributeError) as error:
         try:
             fetch_document(f"https://{ref.host}/v2/", max_bytes=MIB, timeout_s=timeout_s)
-        except SourceFailed:
-            raise SourceFailed(f"the registry {ref.host} gave no token: {_reason(error)}") from error
+        except SourceFailed as failure:
+            raise SourceFailed(f"the registry {ref.host} {_no_answer(failure) or f'gave no token: {_reason(error)}'}") from error
         return {}
+
+
+def _no_answer(failure: SourceFailed) -> str | None:
+    """Return in plain words why the registry did not answer, None where it did."""
+    cause = failure.__cause__
+    if isinstance(failure, HttpStatus) or cause is None:
+        return None
+    if isinstance(cause, SourceFailed):  # the time for it was over
+        return "does not answer"
+    reason = cause.reason if isinstance(cause, urllib.error.URLError) else cause
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return f"has a certificate that is not trusted: {reason.verify_message}"
+    if isinstance(reason, ssl.SSLError) and reason.reason in _NOT_TLS:
+        return "does not speak TLS"
+    if isinstance(reason, socket.gaierror):
+        return f"cannot be reached: {'nobody knows its name' if reason.errno in _NO_SUCH_NAME else 'its name cannot be looked up'}"
+    words = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason) or type(reason).__name__
+    return f"cannot be reached: {words[:300]}"
 
 
 def _fetch_manifest(base: str, locator: str, headers: Mapping[str, str], timeout_s: float) -> Document:

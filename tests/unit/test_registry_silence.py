@@ -1,0 +1,98 @@
+"""A registry that gives no answer: why, in words of people, said once."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from bty.errors import SourceFailed
+from bty.sources import oras
+from bty.sources.oras import resolve
+
+
+@contextmanager
+def listening(answer: bytes) -> Iterator[str]:
+    """Something at an address of ours that answers whatever comes with the same bytes, TLS or not."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    client.recv(4096)
+                    client.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def told(host: str) -> str:
+    with pytest.raises(SourceFailed) as caught:
+        resolve(f"oras://{host}/lab/debian:1", timeout_s=5)
+    return str(caught.value)
+
+
+def test_a_port_that_nobody_listens_at() -> None:
+    """The registry is named once, and so is the reason."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        host = f"127.0.0.1:{free.getsockname()[1]}"
+
+    assert told(host) == f"the registry {host} cannot be reached: Connection refused"
+
+
+def test_a_registry_without_tls() -> None:
+    """A server that speaks plain http is no dead one."""
+    with listening(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as host:
+        assert told(host) == f"the registry {host} does not speak TLS"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (socket.EAI_NONAME, "nobody knows its name"),
+        (socket.EAI_NODATA, "nobody knows its name"),
+        (socket.EAI_AGAIN, "its name cannot be looked up"),
+    ],
+)
+def test_a_name_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch, number: int, words: str) -> None:
+    """An unknown name is another thing than a name server that does not answer."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(number, "words of the C library")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+
+    assert told("registry.example") == f"the registry registry.example cannot be reached: {words}"
+
+
+def test_a_certificate_that_nobody_vouches_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told as such, since a certificate can be installed."""
+    failure = ssl.SSLCertVerificationError()
+    failure.verify_message = "self-signed certificate"
+
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(ssl.SSLContext, "wrap_socket", fail)
+    with listening(b"") as host:
+        assert told(host) == f"the registry {host} has a certificate that is not trusted: self-signed certificate"
+
+
+def test_a_registry_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever connects and hears nothing is told that, and not how the connection was cut."""
+    monkeypatch.setattr(oras.oras, "fetch_anonymous_token", lambda *_, **__: (_ for _ in ()).throw(TimeoutError("timed out")))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(SourceFailed, match=f"^the registry {host} does not answer$"):
+            resolve(f"oras://{host}/lab/debian:1", timeout_s=0.3)
