@@ -7,7 +7,7 @@ import gzip
 import os
 from collections.abc import Callable
 
-from bty.errors import WriteFailed
+from bty.errors import IntegrityFailed, WriteFailed
 from bty.host import proc
 from bty.model.image import ImageFormat
 
@@ -22,6 +22,10 @@ PACKERS: dict[ImageFormat, Callable[[bytes], bytes]] = {ImageFormat.IMG_GZ: gzip
 """The formats whose programs may stop early without an error; the others' are strict."""
 _RAPIDGZIP = ("rapidgzip", "-dc", "-P0")
 _RAPIDGZIP_CORES = 4  # with fewer, igzip is faster
+
+
+class NotUnpacked(IntegrityFailed):
+    """The image is damaged, or not of the format that it is taken for."""
 
 
 def decoder_argv(image_format: ImageFormat, *, proved_by_digest: bool) -> list[str] | None:

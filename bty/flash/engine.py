@@ -18,7 +18,7 @@ from bty.errors import BtyError, Cancelled, IntegrityFailed
 from bty.flash.blocks import BLOCK_BYTES, Block, BlockPool
 from bty.flash.bmap import Bmap
 from bty.flash.bmap_check import BmapCheck
-from bty.flash.decode import PACKERS, decoder_argv
+from bty.flash.decode import PACKERS, NotUnpacked, decoder_argv
 from bty.flash.head import guest_head
 from bty.flash.intake import Intake
 from bty.flash.part import FirstFailure, Part, Parts, Size
@@ -197,10 +197,11 @@ class ManyFlash:
             part.undo()
         part.close()
         cause = self._failure.error or error if error else None
-        if isinstance(cause, Cancelled):
-            written = part.writer is not None and part.writer.bytes_written > 0
-            hint = f"{part.disk.path} holds a partial write and does not boot" if written else "nothing was written"
-            cause = Cancelled(cause.message, hint=hint)
+        if isinstance(cause, (Cancelled, NotUnpacked)):
+            hint = f"{part.disk.path} holds a partial write and does not boot" if part.is_written else "nothing was written"
+            if isinstance(cause, NotUnpacked) and not part.is_written:  # of damage there would have been a good beginning
+                hint = f"is the format right? {hint}"
+            cause = type(cause)(cause.message, hint=hint)
         self._outcomes[part] = Outcome(self._receipt(part, cause), cause)
 
     def _flash(self) -> None:
@@ -209,6 +210,8 @@ class ManyFlash:
         self._libzstd = load_libzstd() if job.image_format is ImageFormat.IMG_ZST else None
         argv = None if self._libzstd else decoder_argv(job.image_format, proved_by_digest=self._promised is not None)
         job.source.open()
+        if job.source.size == 0:
+            raise IntegrityFailed("the image is empty", hint="nothing was written")
         qcow2 = self._read_sizes()
         unmapped = job.bmap if job.bmap and not qcow2 and job.bmap.has_digests() else None  # only a map that is compared counts
         self._parts.each(

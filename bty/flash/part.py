@@ -113,11 +113,16 @@ class Part:
         self.stage = Stage.FINISH
         self.notes += after.settle_disk(self.disk, image_has_gpt=self._has_gpt, image_bytes=writer.image_bytes)
 
+    @property
+    def is_written(self) -> bool:
+        """Tell whether anything of the disk was changed."""
+        return self.writer is not None and self.writer.bytes_written > 0
+
     def undo(self) -> None:
         """Take away what a disk would boot by, both tables: the image is not proved. A disk that nothing was written to stays as it was."""
-        if self._target and self.writer and self.writer.bytes_written:
+        if self._target and self.is_written:
             with contextlib.suppress(WriteFailed):  # what ended the flash is what is told
-                self.writer.make_unbootable()
+                self._open_writer().make_unbootable()
 
     def close(self) -> None:
         """Give the disk back; may be called twice."""
@@ -143,6 +148,8 @@ class Part:
         if size.exact and writer.image_bytes != size.total:
             raise IntegrityFailed(f"the image has {writer.image_bytes} bytes unpacked, promised were {size.total}")
         least = size.total if size.total and promised is None else 1  # something behind the image may look like its size
+        if writer.image_bytes == 0 and least == 1:
+            raise IntegrityFailed("the image is empty", hint="nothing was written")
         if writer.image_bytes < least:
             raise IntegrityFailed(f"the image ended after {writer.image_bytes} bytes unpacked, at least {least} were promised")
         if promised is None and not size.is_told and size.total is None:

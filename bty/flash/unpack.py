@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from bty.errors import BtyError, IntegrityFailed, WriteFailed
 from bty.flash.blocks import BLOCK_BYTES, Block, BlockPool
+from bty.flash.decode import NotUnpacked
 from bty.flash.pipes import read_full, wide_pipe
 from bty.host import proc
 
@@ -77,7 +78,7 @@ class ProgramUnpacker:
         if outcome.code < 0:
             self._fail(WriteFailed(f"unpacking was ended from outside: {outcome.describe()}"))
         elif not outcome.ok:
-            self._fail(IntegrityFailed(f"the image cannot be unpacked: {outcome.describe()}"))
+            self._fail(NotUnpacked(f"the image cannot be unpacked: {outcome.describe()}"))
         elif not self._came_to_mark:
             hint = "give the file's sha256 if it is meant to be so"
             self._fail(

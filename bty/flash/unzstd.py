@@ -9,8 +9,9 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from bty.errors import IntegrityFailed, WriteFailed
+from bty.errors import WriteFailed
 from bty.flash.blocks import BLOCK_BYTES, Block, BlockPool
+from bty.flash.decode import NotUnpacked
 from bty.flash.readahead import Fill, ReadAhead
 
 
@@ -40,17 +41,17 @@ class Zstd:
         self._fetched = ReadAhead(take, pool, users=2, fail=fail, name="fetch")
 
     def fill(self, block: Block, pool: BlockPool) -> bool:
-        """Fill *block* with the next raw bytes; False at the end. Raises `IntegrityFailed` where the image is damaged or cut."""
+        """Fill *block* with the next raw bytes; False at the end. Raises `NotUnpacked` where the image is damaged or cut."""
         block.length = 0
         while block.length < BLOCK_BYTES:
             if self._input.position == self._input.size and not self._more_output and not self._next_input():
                 if self._inside_frame:
-                    raise IntegrityFailed("the image cannot be unpacked: zstd: it ends in the middle of a frame")
+                    raise NotUnpacked("the image cannot be unpacked: zstd: it ends in the middle of a frame")
                 break
             output = _Buffer(block.address + block.length, BLOCK_BYTES - block.length, 0)
             hint = self._library.ZSTD_decompressStream(self._stream, ctypes.byref(output), ctypes.byref(self._input))
             if self._library.ZSTD_isError(hint):
-                raise IntegrityFailed(f"the image cannot be unpacked: zstd: {self._library.ZSTD_getErrorName(hint).decode()}")
+                raise NotUnpacked(f"the image cannot be unpacked: zstd: {self._library.ZSTD_getErrorName(hint).decode()}")
             block.length += output.position
             self._inside_frame = hint != 0
             self._more_output = output.position == output.size and self._inside_frame

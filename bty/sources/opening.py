@@ -33,7 +33,10 @@ def open_image(
     ever guessed from the bytes. Raises `InvalidInput`, `SourceFailed`.
     """
     if not _is_remote(image):
-        source: ImageSource = FileSource(image.removeprefix("file://"))
+        path = _path(image)
+        if Path(path).is_dir():
+            raise InvalidInput(f"{path} is a folder", hint="name one of the images in it")
+        source: ImageSource = FileSource(path)
         return source, _choose_format(image_format, source.name)
     try:
         urlsplit(image), urlsplit(origin or "")
@@ -58,11 +61,11 @@ def open_image(
 
 
 def read_document(location: str, limit_bytes: int) -> bytes:
-    """Return a small document from a path or an http address. Raises `SourceFailed`."""
+    """Return a small document from a path or an http address. Raises `InvalidInput`, `SourceFailed`."""
     if _is_remote(location):
         return documents.fetch_document(location, max_bytes=limit_bytes).body
     try:
-        return Path(location.removeprefix("file://")).read_bytes()
+        return Path(_path(location)).read_bytes()
     except OSError as error:
         raise SourceFailed(f"cannot read {location}: {error.strerror}") from error
 
@@ -117,9 +120,18 @@ def _registry_location(src: str, answers: list[ResolvedImage], digest: str | Non
 def _choose_format(given: str | None, name: str, fallback: ImageFormat | None = None) -> ImageFormat:
     chosen = parse_format(given) if given else detect_format(name) or fallback
     if chosen is None:
-        hint = "an archive of files cannot be flashed, an image of a disk can" if is_tarball(name) else "say it with --format"
+        formats = f"say it with --format: {', '.join(ImageFormat)}"
+        hint = "an archive of files cannot be flashed, an image of a disk can" if is_tarball(name) else formats
         raise InvalidInput(f"the name {name[:200]!r} does not tell the format of the image", hint=hint)
     return chosen
+
+
+def _path(location: str) -> str:
+    """Return the path of a file of this machine. Raises `InvalidInput` for an address of another kind."""
+    scheme, mark, rest = location.partition("://")
+    if mark and scheme.lower() != "file":
+        raise InvalidInput(f"unsupported source {location[:200]!r}", hint="a path, file://, http://, https:// or oras://")
+    return rest if mark else location
 
 
 def _is_remote(location: str) -> bool:

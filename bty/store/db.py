@@ -253,7 +253,8 @@ def _take(lock: int, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StoreLocked(f"{path}: the database is locked", hint="another daemon uses this state directory") from None
+        way_out = "end it, or name another with --state-dir or BTY_PATHS_STATE_DIR"
+        raise StoreLocked(f"{path}: the database is locked", hint=f"another daemon uses this state directory: {way_out}") from None
 
 
 def _migrate(path: Path) -> None:

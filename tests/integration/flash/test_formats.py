@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,54 @@ def test_a_raw_image_that_is_sent_packed_is_refused(disk: LoopDisk, images: dict
         run = run_bty("flash", f"{server.url}/small.img.gz", disk.path, "--json", "--yes")
     assert run.code == 0, run.stderr
     _assert_is_image(disk, images["img"])
+
+
+@pytest.mark.parametrize("image_format", ["img.gz", "img.xz", "img.zst", "img.bz2"])
+def test_a_wrong_format_is_asked_about_and_nothing_is_written(
+    disk: LoopDisk, images: dict[str, Path], tmp_path: Path, image_format: str
+) -> None:
+    """Somebody who says the wrong format hears that this may be it, and that the disk is as it was."""
+    other = tmp_path / "other"
+    other.write_bytes(
+        images["img.gz" if image_format == "img.xz" else "img.xz"].read_bytes() + bytes(4)
+    )  # the size, to who takes it for gz
+    before = disk.read(HEAD_BYTES)
+    run = run_bty("flash", str(other), disk.path, "--format", image_format, "--json", "--yes")
+    assert run.code == 13, run.receipt
+    assert run.receipt["error"].endswith("(is the format right? nothing was written)")
+    assert disk.read(HEAD_BYTES) == before
+
+
+@pytest.mark.parametrize("image_format", ["img.xz", "img.zst"])
+def test_a_damaged_image_tells_that_the_disk_is_partly_written(
+    disk: LoopDisk, images: dict[str, Path], tmp_path: Path, image_format: str
+) -> None:
+    """A good beginning shows that the format is right, so nobody is asked about it."""
+    damaged = tmp_path / f"damaged.{image_format}"
+    data = bytearray(images[image_format].read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4096] = bytes(4096)
+    damaged.write_bytes(data)
+    run = run_bty("flash", str(damaged), disk.path, "--json", "--yes")
+    assert run.code == 13, run.receipt
+    assert run.receipt["error"].endswith(f"({disk.path} holds a partial write and does not boot)")
+
+
+@pytest.mark.parametrize(
+    ("image_format", "packer"),
+    [
+        *((image_format, None) for image_format in FORMATS),
+        ("img.gz", "gzip"),
+        ("img.xz", "xz"),
+        ("img.zst", "zstd"),
+        ("img.bz2", "bzip2"),
+    ],
+)
+def test_an_empty_image_is_called_empty(disk: LoopDisk, tmp_path: Path, image_format: str, packer: str | None) -> None:
+    """A file of no bytes, and one that unpacks to none."""
+    empty = tmp_path / f"empty.{image_format}"
+    empty.write_bytes(subprocess.run([packer, "-c"], input=b"", stdout=subprocess.PIPE, check=True).stdout if packer else b"")
+    before = disk.read(HEAD_BYTES)
+    run = run_bty("flash", str(empty), disk.path, "--json", "--yes")
+    assert (run.code, run.receipt["error"]) == (13, "the image is empty (nothing was written)")
+    assert disk.read(HEAD_BYTES) == before

@@ -146,3 +146,26 @@ def test_an_image_without_a_known_format_is_asked_for_it(disk: LoopDisk, tmp_pat
     run = run_bty("flash", str(archive), disk.path, "--yes")
     assert run.code == 2
     assert "archive of files" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("disk", "say it with --format: img, img.gz, img.xz, img.zst, img.bz2, qcow2"),
+        ("ftp://x/y.img", "unsupported source 'ftp://x/y.img' (a path, file://, http://, https:// or oras://)"),
+        (".", ". is a folder (name one of the images in it)"),
+        ("file:///tmp", "/tmp is a folder"),
+    ],
+)
+def test_a_source_that_is_none_is_told_what_would_be_one(disk: LoopDisk, source: str, words: str) -> None:
+    """Words that can be mended say how, and a folder or another scheme is no file that is missing."""
+    run = run_bty("flash", source, disk.path, "--yes")
+    assert run.code == 2
+    assert words in run.stderr
+
+
+def test_a_bmap_by_another_scheme_is_refused(disk: LoopDisk, images: dict[str, Path]) -> None:
+    """As the image itself would be."""
+    run = run_bty("flash", str(images["img"]), disk.path, "--yes", "--bmap", "ftp://x/y.bmap")
+    assert run.code == 2
+    assert "unsupported source 'ftp://x/y.bmap'" in run.stderr
