@@ -147,14 +147,21 @@ _RUNNING = {
     "verify": (Stage.VERIFY,),
     "finish": (Stage.DONE,),
 }
+_RECORDED = (Kind.MACHINE_CREATED, Kind.MACHINE_DISCOVERED)
+_POLICY = ("boot_mode", "bty_image_ref", "target_disk_serial")
 
 
 def trace(machine: Machine, events: Iterable[Event], moment: Moment | None, *, now: str) -> Timeline:
     """Return the newest cycle of *machine*. *events* are its own, oldest first; *moment* is the flash that runs."""
     line = _fresh(machine)
     is_over = True
+    policy: tuple[str | None, ...] | None = None
+    failure: Event | None = None  # stands until a flash is done, or all begins anew
     for event in events:
-        if event.kind == Kind.PXE_OFFERED:
+        before, policy = policy, _policy(event) or policy
+        if _begins_anew(event, machine, before, policy):
+            line, is_over, failure = _fresh(machine), True, None
+        elif event.kind == Kind.PXE_OFFERED:
             is_live = _is_live(event)
             if is_live and is_over:
                 line, is_over = _fresh(machine), False
@@ -162,10 +169,14 @@ def trace(machine: Machine, events: Iterable[Event], moment: Moment | None, *, n
             elif not is_live and line.began_at is None:
                 line = _fresh(machine)  # only a boot of the disk
             is_over = _offered(line, event, is_live=is_live) or is_over
-        elif event.kind in (Kind.MACHINE_RESET, Kind.MACHINE_UPSERTED, Kind.MACHINE_CREATED) and machine.cycle is None and not is_over:
-            line, is_over = _fresh(machine), True  # what the operator changed began everything anew
+        elif event.kind == Kind.PXE_PLAN:
+            if line.entries[Stage.DISK].state is State.DONE and _is_flash(event):
+                line = _fresh(machine)  # run by hand, after the disk had booted
+            _plan(line, event, failure if machine.mode and machine.mode.flashes else None)
         else:
             _note(line, event)
+            if event.kind in (Kind.MACHINE_FLASHED, Kind.MACHINE_FLASH_FAILED):
+                failure = event if event.kind == Kind.MACHINE_FLASH_FAILED else None
     if moment is not None and line.stopped is None:
         _run(line, moment)
     _close_gaps(line)
@@ -184,6 +195,24 @@ def _fresh(machine: Machine) -> Timeline:
         absent = ()
     entries = {stage: Entry(stage=stage, state=State.SKIPPED if stage in absent else State.PENDING) for stage in Stage}
     return Timeline(entries=entries)
+
+
+def _policy(event: Event) -> tuple[str | None, ...] | None:
+    """Return what a machine is bound to from this event on, None where the event does not tell."""
+    if event.kind not in (*_RECORDED, Kind.MACHINE_UPSERTED):
+        return None
+    return tuple((event.details or {}).get(name) or None for name in _POLICY)
+
+
+def _begins_anew(event: Event, machine: Machine, before: tuple[str | None, ...] | None, policy: tuple[str | None, ...] | None) -> bool:
+    """Tell whether nothing counts any longer that the machine did before: a reset, a new record, another mode, image or disk."""
+    if event.kind == Kind.MACHINE_UPSERTED:
+        return before != policy if before else machine.cycle is None  # what it was bound to before is longer ago than the events
+    return event.kind == Kind.MACHINE_RESET or event.kind in _RECORDED
+
+
+def _is_flash(event: Event) -> bool:
+    return (event.details or {}).get("plan") == "flash"
 
 
 def _is_live(event: Event) -> bool:
@@ -208,15 +237,23 @@ def _offered(line: Timeline, event: Event, *, is_live: bool) -> bool:
     return False
 
 
+def _plan(line: Timeline, event: Event, failure: Event | None) -> None:
+    """Note a plan. One to flash is another attempt; after any other the machine still stands where its flash failed."""
+    details = event.details or {}
+    if _is_flash(event):
+        line.entries |= {stage: Entry(stage=stage) for stage in _OF_FLASH}
+    line.stopped = None
+    _set(line, Stage.PLAN, event.ts, str(details.get("reason") or details.get("plan") or ""))
+    if failure and not _is_flash(event):
+        _fail(line, failure)
+
+
 def _note(line: Timeline, event: Event) -> None:
     details = event.details or {}
     if event.kind == Kind.FLASHER_ARMED:
         _set(line, Stage.KERNEL, event.ts)
     elif event.kind == Kind.MACHINE_INVENTORY:
         _set(line, Stage.INVENTORY, event.ts, plural(int(details.get("count") or 0), "disk"))
-    elif event.kind == Kind.PXE_PLAN:
-        _set(line, Stage.PLAN, event.ts, str(details.get("reason") or details.get("plan") or ""))
-        line.stopped = None
     elif event.kind == Kind.MACHINE_FLASHED:
         verified = details.get("verified") or ()
         for stage in _OF_FLASH:

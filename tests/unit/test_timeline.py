@@ -6,7 +6,7 @@ import pytest
 
 from bty.model.event import Event, Kind
 from bty.model.machine import BootMode, Machine
-from bty.model.timeline import Moment, Stage, State, trace
+from bty.model.timeline import Moment, Stage, State, Timeline, trace
 
 AT = "2026-01-01T12:00:00.000000+00:00"
 MACHINE = Machine(mac="52:54:00:00:00:01", boot_mode=BootMode.FLASH_ONCE, created_at=AT, updated_at=AT)
@@ -58,3 +58,81 @@ def test_a_flash_tells_what_it_proved() -> None:
     assert told(event(Kind.MACHINE_FLASHED, verified=["wire"]))[Stage.DOWNLOAD] == "Digest as promised"
     found = told(event(Kind.MACHINE_FLASHED))
     assert (found[Stage.DOWNLOAD], found[Stage.VERIFY]) == ("No digest was promised", "Not asked for")
+
+
+# --- what stands after a failure ----------------------------------------------------------------------------------------
+
+FLASH = {"plan": "flash"}
+GIVEN_UP = {"plan": "interactive", "reason": "3 flash attempts failed"}
+BOUND = {"boot_mode": "bty-flash-once", "bty_image_ref": "a" * 64, "target_disk_serial": "S1", "labels": []}
+
+
+def failure(at: str = AT, code: str = "write_failed") -> Event:
+    return Event(ts=at, kind=Kind.MACHINE_FLASH_FAILED, summary="", details={"error": "it broke", "error_code": code, "bytes_read": 7})
+
+
+def line_of(*events: Event) -> Timeline:
+    return trace(MACHINE, events, None, now=AT)
+
+
+def test_a_machine_that_waits_for_a_person_stopped_at_its_last_failure() -> None:
+    """Run by hand, without a script: the plan that leaves it to a person is no other attempt, and the failure stands."""
+    attempt = [event(Kind.PXE_PLAN, **FLASH), failure()]
+    line = line_of(event(Kind.MACHINE_CREATED, **BOUND), *attempt, *attempt, *attempt, event(Kind.PXE_PLAN, **GIVEN_UP))
+
+    assert (line.stopped, line.reason, line.since) == (Stage.WRITE, "it broke", AT)
+    assert line.entries[Stage.WRITE].state is State.FAILED
+
+
+def test_a_failure_stands_again_where_another_boot_brings_no_attempt() -> None:
+    """Each boot of a machine that waits shows where it stopped once its plan says so; until then it may go on."""
+    script = event(Kind.PXE_OFFERED, offer="bty-flash-once", offer_kind="bty-flash-once")
+    boot = [script, event(Kind.FLASHER_ARMED)]
+    before = [event(Kind.MACHINE_CREATED, **BOUND), *boot, event(Kind.PXE_PLAN, **FLASH), failure(code="readback_failed"), *boot]
+
+    assert line_of(*before).stopped is None
+    assert line_of(*before, event(Kind.PXE_PLAN, **FLASH)).stopped is None
+    assert line_of(*before, event(Kind.PXE_PLAN, **GIVEN_UP)).stopped is Stage.VERIFY
+
+
+def test_another_attempt_takes_the_failure_away() -> None:
+    """What an attempt did is void with the plan of the next one, which may fail elsewhere."""
+    first = [event(Kind.PXE_PLAN, **FLASH), failure(code="fetch_failed"), event(Kind.PXE_PLAN, **FLASH)]
+
+    assert {line_of(*first).entries[stage].state for stage in (Stage.DOWNLOAD, Stage.WRITE)} == {State.PENDING}
+    second = line_of(*first, failure())
+    assert (second.entries[Stage.DOWNLOAD].state, second.entries[Stage.DOWNLOAD].detail) == (State.DONE, "")
+    assert second.stopped is Stage.WRITE
+
+
+@pytest.mark.parametrize("field", ["boot_mode", "bty_image_ref", "target_disk_serial"])
+def test_a_new_binding_begins_anew(field: str) -> None:
+    """Another mode, image or disk takes the old failure away, whether or not a script was ever served; labels do not."""
+    before = [event(Kind.MACHINE_CREATED, **BOUND), event(Kind.PXE_PLAN, **FLASH), failure()]
+    rebound = event(Kind.MACHINE_UPSERTED, **{**BOUND, field: "another"})
+    labelled = event(Kind.MACHINE_UPSERTED, **{**BOUND, "labels": ["rack"]})
+
+    assert {entry.state for entry in line_of(*before, rebound).entries.values()} == {State.PENDING}
+    assert line_of(*before, rebound, event(Kind.PXE_PLAN, **GIVEN_UP)).stopped is None
+    assert line_of(*before, labelled).stopped is Stage.WRITE
+
+
+@pytest.mark.parametrize("anew", [Kind.MACHINE_RESET, Kind.MACHINE_CREATED])
+def test_a_reset_and_a_new_record_begin_anew(anew: Kind) -> None:
+    """What the machine of before did is not shown, a finished cycle neither."""
+    flashed = [event(Kind.MACHINE_CREATED, **BOUND), event(Kind.PXE_PLAN, **FLASH), event(Kind.MACHINE_FLASHED)]
+
+    assert {entry.state for entry in line_of(*flashed, event(anew, **BOUND)).entries.values()} == {State.PENDING}
+
+
+def test_a_run_by_hand_after_a_boot_of_the_disk_is_another_cycle() -> None:
+    """The disk that booted booted what was there before."""
+    cycle = [
+        event(Kind.PXE_OFFERED, offer="bty-flash-once", offer_kind="bty-flash-once"),
+        event(Kind.PXE_PLAN, **FLASH),
+        event(Kind.MACHINE_FLASHED),
+        event(Kind.PXE_OFFERED, offer="sanboot", offer_kind="bty-flash-once-sanboot"),
+    ]
+    by_hand = line_of(*cycle, event(Kind.PXE_PLAN, **FLASH))
+
+    assert [stage for stage, entry in by_hand.entries.items() if entry.state is State.DONE] == [Stage.PLAN]
