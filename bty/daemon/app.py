@@ -82,7 +82,7 @@ async def _run_services(app: web.Application) -> AsyncIterator[None]:
         app[keys.ACCOUNT] = Account(auth, file)
         files = app[keys.BOOT_FILES] = BootFiles(config.paths.boot_dir, events, max_bytes=config.tuning.max_upload_bytes)
         await files.prepare()
-        boot_list = app[keys.BOOT_LIST] = BootList(config.paths.boot_dir, _artifacts(), events)
+        boot_list = app[keys.BOOT_LIST] = BootList(config.paths.boot_dir, [f"{ARTIFACTS}.{suffix}" for suffix in SUFFIXES], events)
         if source := os.environ.get("BTY_BOOT_SEED_DIR"):
             log.info("boot.seeded files=%s", await boot_list.seed(Path(source)))
         cache = _choose_cache(config, events)
@@ -102,7 +102,7 @@ async def _run_services(app: web.Application) -> AsyncIterator[None]:
         file.apply = partial(_apply, fleet, file)
         loaders = health.Patient("tftp", health.tftp(health.tftp_host(config)))
         stack.push_async_callback(loaders.close)
-        app[keys.HEALTH] = Health([*_probes(config, catalog, events, auth), loaders, hooks.check])
+        app[keys.HEALTH] = Health([*_probes(config, boot_list, catalog, events, auth), loaders, hooks.check])
         app[keys.INSIGHTS] = Insights(fleet, events)
         jobs, backups = await _prepare_jobs(app)
         stack.push_async_callback(jobs.close)
@@ -166,20 +166,16 @@ def _apply(fleet: Fleet, file: ConfigFile) -> None:
     file.running = replace(file.running, flash=stored.flash, security=stored.security, events=stored.events)
 
 
-def _probes(config: Config, catalog: Catalog, events: Events, auth: Auth) -> list[health.Probe]:
-    state, boot = config.paths.state_dir, config.paths.boot_dir
+def _probes(config: Config, boot_list: BootList, catalog: Catalog, events: Events, auth: Auth) -> list[health.Probe]:
+    state = config.paths.state_dir
     return [
-        health.artifacts(boot, _artifacts()),
+        health.artifacts(boot_list.missing),
         health.catalog(lambda: len(catalog.entries())),
         health.failures(events.count_open_failures),
         health.password(lambda: auth.has_default_password),
         health.disk(state),
         health.own_mount(state),
     ]
-
-
-def _artifacts() -> list[str]:
-    return [f"{ARTIFACTS}.{suffix}" for suffix in SUFFIXES]
 
 
 def _choose_cache(config: Config, events: Events) -> Cache:

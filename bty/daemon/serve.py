@@ -119,6 +119,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
 async def _serve(config: Config) -> int:
     from aiohttp import web
 
+    from bty.daemon import keys
     from bty.daemon.app import create_app
     from bty.daemon.protocol import Runner
 
@@ -140,7 +141,7 @@ async def _serve(config: Config) -> int:
                 hint="choose another with --port or BTY_SERVER_PORT",
             ) from error
         _spare_the_collector()
-        _announce(config)
+        _announce(config, runner.app[keys.BOOT_LIST].missing())
         await stop.wait()
         log.info("daemon.stopping")
     finally:
@@ -157,7 +158,8 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _announce(config: Config) -> None:
+def _announce(config: Config, missing: list[str]) -> None:
+    """Say that the daemon is ready, what it lacks and what to do next."""
     host = _reachable_name(config.server.host)
     address = f"http://{host}:{config.server.port}/"
     source = config.origins["admin.password_hash" if config.admin.password_hash else "admin.password"]
@@ -166,7 +168,11 @@ def _announce(config: Config) -> None:
         log.warning("auth.default_password anybody can log in with the well-known password: set BTY_ADMIN_PASSWORD or [admin] password")
         password = f"the password is the well-known {config.admin.password!r}"
     print(f"bty-web {__version__} ready on {address} with its state in {config.paths.state_dir}; {password}")
-    print(f"next: log in, add an image, and let machines boot {address}pxe-bootstrap.ipxe", flush=True)
+    fetch = ""
+    if missing:
+        print(f"missing in {config.paths.boot_dir}: {', '.join(missing)}; without them no machine starts its live environment")
+        fetch = "fetch them on the page Network boot or upload there what `make media` builds, "
+    print(f"next: log in, {fetch}add an image, and let machines boot {address}pxe-bootstrap.ipxe", flush=True)
 
 
 def _reachable_name(host: str) -> str:

@@ -101,7 +101,7 @@ _PATIENCE_S: dict[Stage, int] = {
 }
 CAUSES: dict[Stage, tuple[str, ...]] = {
     Stage.KERNEL: (
-        "the boot directory lacks the kernel or the initrd: see the netboot page",
+        "the boot directory lacks the kernel or the initrd: see the page Network boot",
         "the machine cannot reach this daemon over HTTP, though TFTP works: a firewall, or another network",
         "iPXE has no driver for this network card",
     ),

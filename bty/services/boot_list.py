@@ -42,6 +42,10 @@ class BootList:
         self._digests: dict[tuple[str, int, int, int], str] = {}
         self._reading = asyncio.Lock()
 
+    def missing(self) -> list[str]:
+        """Return the files that machines need and that are not there. Blocks, though not for long."""
+        return [name for name in self.required if not (self.root / name).is_file()]
+
     async def listed(self) -> list[Listed]:
         """Return the files by name. One that is new since the last time is read for its digest. Raises `StoreFailed`."""
         async with self._reading:

@@ -95,13 +95,12 @@ class Patient:
             self._task = None
 
 
-def artifacts(root: Path, names: Sequence[str]) -> Probe:
+def artifacts(find_missing: Callable[[], list[str]]) -> Probe:
     """Return the check for the files that machines boot."""
 
     async def look() -> Check:
-        missing = await asyncio.to_thread(lambda: [name for name in names if not (root / name).is_file()])
-        if missing:
-            hint = "fetch them on the netboot page, or PUT them to /boot/{name}"
+        if missing := await asyncio.to_thread(find_missing):
+            hint = "fetch them on the page Network boot, or upload there what `make media` builds"
             return Check(name="netboot", state=State.FAILED, detail=f"missing: {', '.join(missing)}", hint=hint)
         return Check(name="netboot", state=State.OK, detail="the live environment is in the boot directory")
 

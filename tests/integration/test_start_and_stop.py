@@ -21,6 +21,7 @@ from aiohttp import web
 
 from bty import __version__
 from bty.daemon import keys
+from bty.daemon.scripts import ARTIFACTS
 from tests.support.daemon import make_config, running
 from tests.support.process import clean_env, daemon_process, free_port, run_web, web_command
 
@@ -55,6 +56,26 @@ def test_a_ready_daemon_says_where_and_how(tmp_path: Path):
     assert "env(BTY_ADMIN_PASSWORD)" in other
     assert "hush" not in other
     assert "WARNING" not in other
+
+
+def test_a_daemon_without_a_live_environment_says_what_is_missing(tmp_path: Path):
+    """A machine would ask for it for minutes: what is missing comes before the next step, and where nothing is, nothing is said."""
+    boot = tmp_path / "state" / "boot"
+    boot.mkdir(parents=True)
+    (boot / f"{ARTIFACTS}.vmlinuz").write_bytes(b"kernel")
+    with daemon_process(tmp_path / "state") as daemon:
+        told = [line for line in daemon.lines if line.startswith(("missing ", "next: "))]
+    for suffix in ("initrd", "squashfs"):
+        (boot / f"{ARTIFACTS}.{suffix}").write_bytes(b"x")
+    with daemon_process(tmp_path / "state") as daemon:
+        complete = [line for line in daemon.lines if line.startswith(("missing ", "next: "))]
+
+    assert len(told) == 2
+    assert told[0] == f"missing in {boot}: {ARTIFACTS}.initrd, {ARTIFACTS}.squashfs; without them no machine starts its live environment"
+    assert told[1].startswith(
+        "next: log in, fetch them on the page Network boot or upload there what `make media` builds, add an image, and let "
+    )
+    assert complete == [f"next: log in, add an image, and let machines boot {daemon.url}/pxe-bootstrap.ipxe"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
