@@ -145,7 +145,7 @@ async def _token(arguments: argparse.Namespace, config: Config) -> int:
 def _number(tokens: list[ApiToken], wanted: str) -> int:
     found = [token.id for token in tokens if token.name == wanted] or [token.id for token in tokens if str(token.id) == wanted]
     if not found:
-        raise NotFound(f"no token has the name or number {wanted[:80]!r}", hint="bty-web token list")
+        raise NotFound(f"no token has the name or number {wanted[:80]!r}", hint="the command `token list` shows those there are")
     return found[0]
 
 

@@ -12,6 +12,7 @@ from bty.model.event import Kind
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "reference"
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
 def test_the_generated_tables_are_fresh() -> None:
@@ -47,7 +48,22 @@ def test_events_are_recorded_by_their_registered_name() -> None:
     assert spelled == {}
 
 
-@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_commands_use_what_their_page_sets(page: Path) -> None:
+    """A variable of a command is set on the same page, so that the commands can be typed as they stand."""
+    commands = "\n".join(line for line in page.read_text().splitlines() if line.startswith("    "))
+    used = set(re.findall(r"\$\{?([A-Za-z_]\w*)", commands)) - {"PWD", "net_default_mac"}  # the shell's, and GRUB's
+
+    assert used - set(re.findall(r"\b([A-Za-z_]\w*)=", commands)) == set()
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_commands_name_a_program_that_is_there(page: Path) -> None:
+    """`bty-web` alone is on nobody's PATH: it is `dist/bty.pyz web` where it was built, or the path of an installed one."""
+    assert re.findall(r"^    (?:.*\$\()?bty-web .*", page.read_text(), re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of a page names a file or folder that is there."""
     targets = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]

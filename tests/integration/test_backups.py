@@ -342,7 +342,7 @@ async def test_a_bundle_over_the_cap_is_told_what_takes_it(daemon, monkeypatch):
     monkeypatch.setattr(jobs, "IMPORT_MAX_BYTES", 100)
     status, body = await daemon.call("POST", "/backups/import", data=b" " * 101)
 
-    assert (status, "bty-web import" in body["detail"]) == (413, True)
+    assert (status, "bty.pyz web import" in body["detail"]) == (413, True)
 
 
 async def test_every_wrong_record_is_named(daemon):

@@ -99,7 +99,7 @@ def test_a_bundle_goes_through_a_pipe_and_arms_where_it_is_told_to(state: Path) 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [(["token", "create", "a\nb"], 2, "not a name for a token"), (["token", "create", "taken"], 1, "give it another name"),
-     (["token", "revoke", "9"], 1, "bty-web token list"), (["import", "nowhere"], 2, "nowhere: No such file or directory"),
+     (["token", "revoke", "9"], 1, "the command `token list` shows"), (["import", "nowhere"], 2, "nowhere: No such file or directory"),
      (["import", "-"], 2, "machine x: invalid MAC"), (["export", "no/such/place"], 1, "name another place"), (["token"], 2, "ACTION")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip

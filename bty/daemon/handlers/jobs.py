@@ -157,7 +157,7 @@ async def import_backup(request: web.Request) -> web.Response:
     try:
         content = await read_body(request, IMPORT_MAX_BYTES)
     except TooLarge as error:
-        raise TooLarge(error.message, hint="stop the daemon and run `bty-web import FILE`, which takes a bundle of any size") from error
+        raise TooLarge(error.message, hint="stop the daemon and run `bty.pyz web import FILE`, which takes a bundle of any size") from error
     return reply(await request.app[keys.BACKUPS].restore(content, arm=arm, ip=client_ip(request)))
 
 
