@@ -27,6 +27,7 @@ _STICK = "stick:"
 _STICK_LABELS = ("BTY_IMAGES", "Ventoy")
 _STICK_FOLDER = "bty-images"
 _TOLD_MISTAKES = 3
+_DAEMONS_CATALOG = "/catalog.toml?all=1"  # with the images that have no digest; an older daemon gives the others all the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,11 @@ class ImageChoice:
     description: str | None
     origin: str | None
     source: str
+
+    @property
+    def promise(self) -> str:
+        """Say in a word what the bytes are compared with: `sha256`, `registry`, whose digest is asked for, or `none`."""
+        return "sha256" if self.sha256 else "registry" if is_oras(self.src) else "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +73,7 @@ def default_sources(*, server: str | None, image_root: Path | None) -> tuple[str
     labels = [stick.label for stick in find_sticks(_STICK_LABELS) if stick.mountpoint != str(root)]
     locations += [f"{_STICK}{label}" for label in dict.fromkeys(labels)]
     if server:
-        locations.append(f"{normalise_server(server)}/catalog.toml")
+        locations.append(f"{normalise_server(server)}{_DAEMONS_CATALOG}")
     return (*locations, DEFAULT_CATALOG)
 
 

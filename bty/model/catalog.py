@@ -158,19 +158,21 @@ def salvage_manifest(content: bytes) -> Manifest:
     return Manifest(images=tuple(images), unusable=tuple(unusable), wrong=tuple(wrong))
 
 
-def print_manifest(images: Iterable[tuple[Entry, str]]) -> str:
-    """Return the `catalog.toml` of entries, each with the address to name as its source; one without a digest is left out.
+def print_manifest(images: Iterable[tuple[Entry, str]], *, unproved: bool = False) -> str:
+    """Return the `catalog.toml` of entries, each with the address to name as its source; those without a digest if *unproved*.
 
     A reader refuses a file in which a name occurs twice, so a second one of the same name gets its ref behind it.
     """
     lines = ["version = 1"]
     names: set[str] = set()
     for entry, src in images:
-        if not entry.disk_image_sha:
+        if not (entry.disk_image_sha or unproved):
             continue
         name = f"{entry.name} ({entry.bty_image_ref[:12]})" if entry.name in names else entry.name
         names.add(name)
-        lines += ["", "[[images]]", f"name = {_quote(name)}", f"src = {_quote(src)}", f"sha256 = {_quote(entry.disk_image_sha)}"]
+        lines += ["", "[[images]]", f"name = {_quote(name)}", f"src = {_quote(src)}"]
+        if entry.disk_image_sha:
+            lines.append(f"sha256 = {_quote(entry.disk_image_sha)}")
         if src != entry.src:
             lines.append(f"origin = {_quote(entry.src)}")
         if entry.format:

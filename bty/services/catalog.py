@@ -242,14 +242,14 @@ class Catalog:
         current = next((entry for entry in found if digest in (entry.disk_image_sha, self._known_digest(entry))), None)
         return current or found[0], digest, current is not None
 
-    def manifest(self, base_url: str) -> str:
-        """Return the `catalog.toml` of what is here, with the addresses that a cache has for it."""
+    def manifest(self, base_url: str, *, unproved: bool = False) -> str:
+        """Return the `catalog.toml` of what is here, with the addresses that a cache has for it; see `print_manifest`."""
         pairs = []
         for entry in self._entries.values():
             sha = self._known_digest(entry)
             listed = self.cache.listed(entry.src, sha=sha, base_url=base_url)
             pairs.append((replace(entry, disk_image_sha=sha), listed or entry.src))
-        return print_manifest(pair for pair in pairs if not pair[1].startswith("file:"))
+        return print_manifest((pair for pair in pairs if not pair[1].startswith("file:")), unproved=unproved)
 
     def is_cached(self, entry: Entry, base_url: str) -> bool:
         """Tell whether our own cache has the image's bytes."""

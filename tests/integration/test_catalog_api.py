@@ -108,7 +108,7 @@ async def test_the_catalog_comes_in_pages(client, origin):
 
 
 async def test_the_printed_catalog_holds_what_can_be_checked(client, origin):
-    """`/catalog.toml` names images with a digest, and only those."""
+    """`/catalog.toml` names images with a digest, and only those; `?all=1` adds the others, without one."""
     src, sha = origin.put("/disk.img", IMAGE)
     await add(client, image_url=src, sha256=sha, name='a "name"')
     await add(client, image_url=f"{src}?v=2")
@@ -116,7 +116,12 @@ async def test_the_printed_catalog_holds_what_can_be_checked(client, origin):
     text = await response.text()
     assert response.content_type == "application/toml"
     assert text.startswith("version = 1\n")
-    assert tomllib.loads(text)["images"] == [{"name": 'a "name"', "src": src, "sha256": sha, "format": "img", "size_bytes": len(IMAGE)}]
+    proved = {"name": 'a "name"', "src": src, "sha256": sha, "format": "img", "size_bytes": len(IMAGE)}
+    assert tomllib.loads(text)["images"] == [proved]
+    everything = tomllib.loads(await (await client.get("/catalog.toml?all=1")).text())["images"]
+    assert everything == [proved, {"name": "disk.img", "src": f"{src}?v=2", "format": "img"}]
+    assert await (await client.get("/catalog.toml?all=0")).text() == text
+    assert (await client.get("/catalog.toml?all=x")).status == 422
 
 
 @pytest.mark.parametrize(

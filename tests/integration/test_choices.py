@@ -246,14 +246,18 @@ def test_registries_hold_catalogs_and_images(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_daemons_catalog_names_where_the_bytes_came_from(tmp_path: Path) -> None:
-    """An image that the daemon's cache serves keeps its origin, from which its ref is made."""
+    """An image that the daemon's cache serves keeps its origin, from which its ref is made, also where it has no digest."""
     with daemon_process(tmp_path / "state", env={"BTY_WITHCACHE_URL": "http://127.0.0.1:9"}) as daemon:
         src = "https://images.example/debian-13.img.gz"
         ref = Operator(daemon.url).call("POST", "/catalog/entries", {"image_url": src, "sha256": SHA, "name": "debian"})["bty_image_ref"]
+        Operator(daemon.url).call("POST", "/catalog/entries", {"image_url": f"{src}?v=2", "name": "unproved"})
         (location, _) = default_sources(server=daemon.url, image_root=None)[-2:]
-        (image,) = load_source(location).images
+        listed = load_source(location)
+    (image, unproved) = listed.images
 
-    assert image.src.startswith("http://127.0.0.1:9/b/")
+    assert (listed.label, listed.error) == (daemon.url.removeprefix("http://"), None)
+    assert [each.src.startswith("http://127.0.0.1:9/b/") for each in listed.images] == [True, True]
+    assert (unproved.name, unproved.sha256, unproved.origin, unproved.format) == ("unproved", None, f"{src}?v=2", "img.gz")
     assert (image.name, image.sha256, image.origin) == ("debian", SHA, src)
     assert image_ref(src) == ref
 
@@ -266,7 +270,7 @@ def test_what_is_offered_depends_on_what_is_there(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("BTY_IMAGE_ROOT", str(tmp_path / "named"))
 
     first, *_, server, default = default_sources(server="bty-server", image_root=None)
-    assert (first, server, default) == (str(tmp_path / "named"), "http://bty-server/catalog.toml", DEFAULT_CATALOG)
+    assert (first, server, default) == (str(tmp_path / "named"), "http://bty-server/catalog.toml?all=1", DEFAULT_CATALOG)
     assert [location for location in default_sources(server=None, image_root=tmp_path) if not location.startswith("stick:")] == [
         str(tmp_path),
         DEFAULT_CATALOG,

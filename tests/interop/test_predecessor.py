@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bty.agent.choices import default_sources, load_source
 from tests.conftest import IN_CI, ROOT
 from tests.interop.peer import Api, daemon, fake_programs, install_peer, origin, wait_until
 from tests.support.loop import LoopDisk, loop_disk
@@ -72,6 +73,19 @@ def test_our_flasher_obeys_a_daemon_of_the_predecessor(peer: Path, disk: LoopDis
         "machine.flashed",
         "netboot.pxe.offered",
     ]
+
+
+def test_our_wizard_lists_the_catalog_of_a_daemon_of_the_predecessor(peer: Path, tmp_path: Path) -> None:
+    """It is asked for images without a digest too, which it does not know of, and lists those that have one."""
+    objects = {"/a.img.gz": b"a", "/b.img.gz": b"b", "/sums": f"{'ab' * 32}  a.img.gz\n".encode()}
+    with daemon([peer / "bty-web"], tmp_path / "state") as api, origin(objects) as url:
+        api.ask("POST", "/catalog/entries", {"image_url": f"{url}/a.img.gz", "sha_url": f"{url}/sums"})
+        api.ask("POST", "/catalog/entries", {"image_url": f"{url}/b.img.gz"})
+        location = default_sources(server=api.url, image_root=None)[-2]
+        listed = load_source(location)
+
+    assert [(image.src, image.sha256) for image in listed.images] == [(f"{url}/a.img.gz", "ab" * 32)]
+    assert (listed.error, listed.hint) == (None, None)
 
 
 def test_our_flasher_tells_a_daemon_of_the_predecessor_no_failure(peer: Path, disk: LoopDisk, tmp_path: Path) -> None:

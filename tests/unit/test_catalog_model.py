@@ -112,8 +112,10 @@ def test_equal_names_are_told_apart():
 
 
 def test_an_entry_without_a_digest_is_not_printed():
-    """A manifest names only images whose bytes can be checked."""
+    """A manifest names only images whose bytes can be checked, and the others where they are asked for."""
     assert print_manifest([(entry("a", sha=None), SRC)]) == "version = 1\n"
+    (image,) = parse_manifest(print_manifest([(entry("a", sha=None), SRC)], unproved=True).encode()).images
+    assert (image.name, image.src, image.sha256, image.format, image.size_bytes) == ("a", SRC, None, "img.gz", 5)
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,32 @@ def test_a_catalog_that_fails_can_be_loaded_again_while_the_others_work() -> Non
     assert hands.loaded(REMOTE, (image("more.img"),)).state.images == (*IMAGES, image("more.img"))
 
 
+def test_of_two_catalogs_with_one_image_the_one_that_promises_a_digest_counts() -> None:
+    """Whatever came first; the image keeps its place in the list."""
+    plain = (image("a.img", src="https://host/a.img"), image("b.img", src="https://host/b.img"))
+    proved = image("A", src="https://HOST/a.img", sha256="ab" * 32)
+    hands = Hands(locations=("https://one/", "https://two/")).loaded("https://one/", plain).loaded("https://two/", (proved,))
+
+    assert hands.state.images == (proved, plain[1])
+    rolling = image("c", src="oras://host/c:latest")
+    hands = Hands(locations=("https://one/", "https://two/")).loaded("https://one/", (rolling,))
+    hands.loaded("https://two/", (image("c", src="oras://host/c:latest", sha256="ab" * 32),))
+    assert hands.state.images == (rolling,)  # its registry tells a digest, and a newer one
+
+
+def test_an_image_without_a_digest_is_marked_in_the_list() -> None:
+    """One from a registry has the digest that the registry tells."""
+    sources = {"a.img": "https://host/a.img", "b.img": "oras://host/b:1", "c.img": "https://host/c.img"}
+    images = tuple(image(name, src=src, sha256="ab" * 32 if name == "c.img" else None) for name, src in sources.items())
+    hands = Hands().loaded(images=images)
+    rows = [line.split() for line in hands.screen().splitlines() if ".img" in line]
+
+    assert [row[-3] for row in rows[:3]] == ["none", "registry", "sha256"]
+    assert "no digest is promised" in hands.screen()
+    assert "the registry tells its digest" in hands.press("down").screen()
+    assert f"sha256 {'ab' * 32}" in hands.press("down").screen()
+
+
 def test_a_catalog_with_mistakes_shows_what_is_right_of_it() -> None:
     """Images came, and so did an error: it counts as loaded, and the error is told."""
     hands = Hands().loaded(error="1 left out: no name")

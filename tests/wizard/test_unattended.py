@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,10 @@ def origin(shelf: Shelf) -> Iterator[Hostile]:
 def _add_image(operator: Operator, origin: Hostile) -> str:
     entry = {"image_url": f"{origin.url}/os.img", "sha256": hashlib.sha256(origin.body).hexdigest(), "format": "img"}
     return str(operator.call("POST", "/catalog/entries", entry)["bty_image_ref"])
+
+
+def _add_unproved(operator: Operator, origin: Hostile) -> None:
+    operator.call("POST", "/catalog/entries", {"image_url": f"{origin.url}/plain.img"})
 
 
 def _argv(daemon: DaemonProcess) -> list[str]:
@@ -106,17 +111,18 @@ def test_an_interactive_plan_lets_a_person_choose_from_the_servers_catalog(
 def test_an_interactive_plan_asks_by_numbered_prompts_where_no_screen_can_be(
     daemon: DaemonProcess, operator: Operator, origin: Hostile, disk: LoopDisk
 ) -> None:
-    """A terminal without a cursor, too, has a person at it."""
-    _add_image(operator, origin)
+    """A terminal without a cursor, too, has a person at it, who is told that an image has no digest and may have it."""
+    _add_unproved(operator, origin)
     operator.bind(MAC, None, None, "bty-tui")
     operator.boot(MAC)
     with Terminal(_argv(daemon), term="dumb", rows=100, env=ENVIRONMENT) as terminal:
+        assert re.search(r"1 plain\.img +img +none ", terminal.wait_for("plain.img"))
         for awaited, answer in (
-            ("os.img", "/os.img"),
-            ("filter: os.img", "1"),
+            ("plain.img", "/plain.img"),
+            ("filter: plain.img", "1"),
             (disk.path, f"/{disk.serial}"),
             (f"filter: {disk.serial}", "1"),
-            ("Type the last 4 characters", disk.serial[-4:]),
+            ("No digest is promised for this image", disk.serial[-4:]),
             ("Done: the disk is flashed", "q"),
         ):
             terminal.wait_for(awaited)
@@ -124,6 +130,30 @@ def test_an_interactive_plan_asks_by_numbered_prompts_where_no_screen_can_be(
         assert terminal.wait_exit() == 0
     assert disk.read(len(origin.body)) == origin.body
     assert len(operator.events("machine.flashed")) == 1
+
+
+def test_an_image_of_the_server_that_has_no_digest_is_marked_and_can_be_chosen(
+    daemon: DaemonProcess, operator: Operator, origin: Hostile, disk: LoopDisk
+) -> None:
+    """It is in the list beside one that has, and the confirmation says what that means."""
+    _add_image(operator, origin)
+    _add_unproved(operator, origin)
+    with Terminal(bty("--server", daemon.url), term="vt100", env=ENVIRONMENT) as terminal:
+        screen = terminal.wait_for("plain.img")
+        assert re.search(r"os\.img +img +sha256 ", screen)
+        assert re.search(r"plain\.img +img +none ", screen)
+        terminal.press("/")
+        terminal.send("plain.img")
+        terminal.wait_for("no digest is promised: right as far as the transport is")
+        terminal.press("Enter", "Enter")
+        choose_disk(terminal, disk)
+        assert "No digest is promised for this image" in terminal.screen()
+        terminal.send(disk.serial[-4:])
+        terminal.press("Enter")
+        terminal.wait_for("Done: the disk is flashed")
+        terminal.press("q")
+        assert terminal.wait_exit() == 0
+    assert disk.read(len(origin.body)) == origin.body
 
 
 def test_a_person_chooses_from_the_catalog_of_a_server(daemon: DaemonProcess, operator: Operator, origin: Hostile, disk: LoopDisk) -> None:

@@ -177,12 +177,14 @@ def add_log(state: State, line: str) -> State:
 
 
 def merge_images(sources: tuple[Source, ...]) -> tuple[ImageChoice, ...]:
-    """Return the images of the chosen sources, local ones first, each once: of two spellings of one address the first stays."""
+    """Return the images of the chosen sources, local ones first, each once: of one address the first whose bytes can be checked."""
     merged: dict[str, ImageChoice] = {}
     for source in sorted(sources, key=lambda source: "://" in source.location):
         if source.chosen:
             for image in source.images:
-                merged.setdefault(_identity(image.src), image)
+                known = merged.setdefault(_identity(image.src), image)
+                if image.sha256 and known.promise == "none":
+                    merged[_identity(image.src)] = image
     return tuple(merged.values())
 
 

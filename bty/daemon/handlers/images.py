@@ -8,6 +8,7 @@ from aiohttp import web
 from bty.daemon import keys
 from bty.daemon.client import base_url
 from bty.daemon.codec import reply
+from bty.daemon.query import read_query
 from bty.daemon.speech import TOML, speaks
 from bty.model.catalog import Entry, display_arch
 from bty.services.catalog import Catalog
@@ -26,6 +27,12 @@ class Image(msgspec.Struct, kw_only=True):
     arch: str | None
 
 
+class Extent(msgspec.Struct, kw_only=True):
+    """The query of the catalog: whether images without a digest are in it too."""
+
+    all: bool = False
+
+
 @speaks(reply=list[Image])
 async def list_images(request: web.Request) -> web.Response:
     """List the images."""
@@ -34,10 +41,10 @@ async def list_images(request: web.Request) -> web.Response:
     return reply([_image(entry, catalog, base) for entry in catalog.entries()])
 
 
-@speaks(reply=TOML)
+@speaks(query=Extent, reply=TOML)
 async def get_manifest(request: web.Request) -> web.Response:
-    """Return the catalog as it travels."""
-    text = request.app[keys.CATALOG].manifest(base_url(request))
+    """Return the catalog as it travels; `?all=1` adds the images without a digest."""
+    text = request.app[keys.CATALOG].manifest(base_url(request), unproved=read_query(request, Extent).all)
     return web.Response(text=text, content_type="application/toml", charset="utf-8")
 
 

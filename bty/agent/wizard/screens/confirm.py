@@ -72,7 +72,7 @@ def _doubts(state: State, disk: Disk) -> list[str]:
     size_bytes = _file_bytes(state)
     if kind == ImageFormat.IMG and size_bytes and size_bytes > disk.size_bytes:
         doubts.append(f"The image needs {format_bytes(size_bytes)}, the disk has {format_bytes(disk.size_bytes)}: it will be refused.")
-    if image.sha256 is None and "://" in image.src and not image.src.startswith("oras://"):
+    if image.promise == "none" and "://" in image.src:
         doubts.append("No digest is promised for this image: it will be as right as the transport is.")
     return doubts
 

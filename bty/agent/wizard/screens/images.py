@@ -19,9 +19,15 @@ _COLUMNS = (
     Column("Name", 0),
     Column("Format", 8, shown_from=50),
     Column("Arch", 7, shown_from=72),
+    Column("Digest", 8, shown_from=60),
     Column("Size", 10, right=True, shown_from=36),
     Column("From", 18, shown_from=90),
 )
+_PROMISES = {
+    "sha256": " sha256 {}",
+    "registry": " the registry tells its digest",
+    "none": " no digest is promised: right as far as the transport is",
+}
 _PICK = PickKeys(
     get=lambda state: state.image_pick,
     put=lambda state, pick: replace(state, image_pick=pick),
@@ -86,8 +92,7 @@ def _details(state: State, columns: int) -> tuple[Line, ...]:
     if image := _current(state):
         lines.append((("text", f" {image.name}"), ("dim", f"  from {image.source}" if image.source else "")))
         lines.append((("dim", f" {image.src}"),))
-        promise = f" sha256 {image.sha256}" if image.sha256 else " no digest is promised: right as far as the transport is"
-        lines.append((("dim", promise),))
+        lines.append((("dim", _PROMISES[image.promise].format(image.sha256)),))
         lines += [(("text", f" {line}"),) for line in wrap(image.description or "", columns - 2, 1)]
     for source in _troubles(state.sources)[:1]:
         lines = [*lines[:3], (("bad", f" {source.label or source.location}: {source.error}"),)]
@@ -120,7 +125,7 @@ def _empty(state: State) -> tuple[str, ...]:
 
 def _row(image: ImageChoice) -> tuple[str, tuple[str, ...]]:
     size = format_bytes(image.size_bytes) if image.size_bytes else "?"
-    return "text", (image.name, image.format or "?", image.arch or "", size, image.source)
+    return "text", (image.name, image.format or "?", image.arch or "", image.promise, size, image.source)
 
 
 def _body(state: State, area: Size, look: Look) -> Body:
