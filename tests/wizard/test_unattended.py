@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.api import Operator
-from tests.support.hostile import Behaviour, Hostile, hostile_server
+from tests.support.hostile import Behaviour, End, Hostile, hostile_server
 from tests.support.loop import LoopDisk
 from tests.support.process import DaemonProcess
 from tests.wizard.conftest import ENVIRONMENT, Shelf
@@ -58,6 +58,8 @@ def test_the_plan_is_done_in_sight_and_nobody_presses_a_key(
 ) -> None:
     """The disk is the image, the daemon knows it once, and the terminal is as it was, with the receipt on it."""
     operator.bind(MAC, _add_image(operator, origin), disk.serial)
+    # The source breaks and is away for a moment: a flash of so little is over before it was painted otherwise.
+    origin.script = [Behaviour(end=End.CLOSE, end_after=9_000_000), *[Behaviour(status=503)] * 3, Behaviour()]
     operator.boot(MAC)
     with Terminal(_argv(daemon), term="vt100", env=ENVIRONMENT) as terminal:
         assert terminal.wait_exit(30) == 0
