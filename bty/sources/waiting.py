@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Protocol, TypeVar
 
 _LOOK_S = 0.1  # how long a stop may go unheard
@@ -23,38 +23,28 @@ def wait_unless(stopped: threading.Event, make: Callable[[], Made]) -> Made | No
 
     It runs in a thread that ends in its own time. What it makes after a stop is closed.
     """
-    outcomes: queue.SimpleQueue[tuple[Made | None, BaseException | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            outcomes.put((make(), None))
-        except BaseException as error:  # noqa: BLE001 - carried to who waits, whatever it is
-            outcomes.put((None, error))
+    outcome: Future[Made] = Future()
+    threading.Thread(target=_work, args=(make, outcome), name="ask", daemon=True).start()  # a pool's thread would be waited for at exit
+    while not wait([outcome], timeout=_LOOK_S).done:
         if stopped.is_set():
-            _drop(outcomes)
-
-    threading.Thread(target=work, name="ask", daemon=True).start()
-    while True:
-        try:
-            made, error = outcomes.get(timeout=_LOOK_S)
-        except queue.Empty:
-            if stopped.is_set():
-                _drop(outcomes)  # it may have come just now, before the stop
-                return None
-            continue
-        try:
-            if error:
-                raise error
-        finally:
-            del error  # it holds this frame and all that called it, blocks of memory among it
-        return made
-
-
-def _drop(outcomes: queue.SimpleQueue[tuple[Made | None, BaseException | None]]) -> None:
-    """Close what nobody took any more."""
+            outcome.add_done_callback(_close)
+            return None
     try:
-        made, _ = outcomes.get_nowait()
-    except queue.Empty:
-        return
-    if made is not None:
-        made.close()
+        return outcome.result()
+    finally:
+        del outcome  # its error holds this frame and all that called it, blocks of memory among it
+
+
+def _work(make: Callable[[], Made], outcome: Future[Made]) -> None:
+    try:
+        made = make()
+    except BaseException as error:  # noqa: BLE001 - carried to who waits: one that is not would have him wait for ever
+        outcome.set_exception(error)
+        del outcome  # as above: the error holds this frame too
+    else:
+        outcome.set_result(made)
+
+
+def _close(outcome: Future[Made]) -> None:
+    if outcome.exception() is None:
+        outcome.result().close()

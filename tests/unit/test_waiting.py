@@ -8,7 +8,6 @@ import weakref
 
 import pytest
 
-from bty.sources import waiting
 from bty.sources.waiting import wait_unless
 
 
@@ -41,31 +40,23 @@ def test_what_is_made_after_the_stop_is_closed() -> None:
     assert thing.closed.wait(10)
 
 
-def test_what_comes_just_before_the_stop_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Made between the last look and the stop: its thread saw no stop, and who waited looks no more."""
-    made, thing = threading.Event(), Thing()
+def test_what_comes_just_before_the_stop_is_closed() -> None:
+    """Made between the last look for it and the look for the stop."""
+    go_on, thing = threading.Event(), Thing()
 
     class Stop(threading.Event):
         def is_set(self) -> bool:
-            if threading.current_thread() is not threading.main_thread():
-                made.set()
-                return False
-            return made.wait(10)
-
-    looked = threading.Event()
-    monkeypatch.setattr(waiting, "_LOOK_S", 0.001)
+            go_on.set()
+            for thread in threading.enumerate():
+                if thread.name == "ask":
+                    thread.join(10)
+            return True
 
     def make() -> Thing:
-        assert looked.wait(10)
+        assert go_on.wait(10)
         return thing
 
-    class Looking(Stop):
-        def is_set(self) -> bool:
-            if threading.current_thread() is threading.main_thread():
-                looked.set()
-            return super().is_set()
-
-    assert wait_unless(Looking(), make) is None
+    assert wait_unless(Stop(), make) is None
     assert thing.closed.is_set()
 
 
