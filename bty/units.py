@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from bty.errors import InvalidInput
 
+_LONGEST_S = 100 * 3600 - 1
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
@@ -56,3 +57,10 @@ def plural(count: int, noun: str) -> str:
 def plain_text(text: str) -> str:
     """Return *text* as a terminal may be given it: on one line, without control, format or direction characters."""
     return "".join(character if character.isprintable() else " " if character.isspace() else "" for character in text)
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as people say it: `0:07`, `12:34`, `1:02:03`; from a hundred hours on `99:59:59`."""
+    minutes, rest = divmod(int(min(max(seconds, 0), _LONGEST_S)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

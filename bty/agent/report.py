@@ -6,7 +6,6 @@ import json
 import shutil
 import sys
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from bty.errors import BtyError, PersonWanted
@@ -14,12 +13,11 @@ from bty.host.console import tell
 from bty.model.disk import Disk
 from bty.model.plan import Plan, PlanMode, Receipt
 from bty.model.progress import Progress, Stage
-from bty.units import format_bytes
+from bty.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from bty.flash.engine import Flash
 
-_FORESEEN_S = 24 * 3600  # what would take longer stands still
 _LINE_EVERY_S = 5.0  # where the output is no terminal
 _WORDS = {Stage.OPEN: "opening", Stage.WRITE: "writing", Stage.VERIFY: "reading back", Stage.FINISH: "finishing"}
 
@@ -180,9 +178,8 @@ def progress_line(progress: Progress, rate_bps: float) -> str:
         words.append(f"download {progress.read * 100 // progress.read_total} %")
     if rate_bps:
         words.append(f"{format_bytes(rate_bps)}/s")
-        left_s = (progress.done_total - progress.done) / rate_bps if progress.done_total else 0
-        if 0 < left_s < _FORESEEN_S:
-            words.append(f"{timedelta(seconds=round(left_s))} left" if left_s >= 60 else f"{left_s:.0f} s left")
+        if left := progress.seconds_left(rate_bps):
+            words.append(f"{format_seconds(left)} left")
     if progress.retries:
         words.append(f"{progress.retries} reconnects")
     return "  ".join(words)

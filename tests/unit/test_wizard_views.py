@@ -15,11 +15,11 @@ from bty.agent.wizard.look import Look
 from bty.agent.wizard.samples import CELLS, Samples
 from bty.agent.wizard.screens import SCREENS
 from bty.agent.wizard.state import Overlay
-from bty.agent.wizard.text import clean, fit, format_seconds, width, wrap
+from bty.agent.wizard.text import clean, fit, width, wrap
 from bty.host.contents import Contents, Part
 from bty.model.plan import Receipt
 from bty.model.progress import Progress, Stage
-from bty.units import MIB
+from bty.units import MIB, format_seconds
 from tests.support.wizard import DISKS, LOCAL, NVME, REMOTE, SSD, Hands, image
 
 SIZES = [(80, 24), (132, 43), (40, 12), (20, 8), (300, 100)]

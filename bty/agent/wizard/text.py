@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 import unicodedata
 
-_LONGEST_S = 100 * 3600 - 1
 # Format characters, surrogates and the like: they move the cursor, turn the direction of writing, or show nothing.
 _UNSHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
@@ -51,10 +50,3 @@ def wrap(text: str, columns: int, rows: int) -> list[str]:
     if len(lines) <= rows:
         return lines
     return [*lines[: rows - 1], fit(" ".join(lines[rows - 1 :]), columns)] if rows > 0 else []
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration as people say it: `0:07`, `12:34`, `1:02:03`; from a hundred hours on `99:59:59`."""
-    minutes, rest = divmod(int(min(max(seconds, 0), _LONGEST_S)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

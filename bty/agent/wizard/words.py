@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bty.host.contents import Contents, Part
-from bty.model.progress import Progress, Stage
+from bty.model.progress import Stage
 from bty.units import format_bytes
 
 STAGES = {Stage.OPEN: "opening", Stage.WRITE: "writing", Stage.VERIFY: "reading back", Stage.FINISH: "finishing"}
@@ -23,13 +23,3 @@ def describe_contents(contents: Contents | str | None) -> list[str]:
 def _describe_part(part: Part) -> str:
     names = [f'"{name}"' for name in (part.label, part.name) if name]
     return " ".join([part.path, format_bytes(part.size_bytes), part.kind or "unknown content", *dict.fromkeys(names)])
-
-
-def seconds_left(progress: Progress, rate_bps: float) -> float | None:
-    """Return how long the stage goes on at *rate_bps*; where the size of the raw image is unknown, what was read tells."""
-    if rate_bps <= 0 or progress.stage not in (Stage.WRITE, Stage.VERIFY):
-        return None
-    total: float | None = progress.done_total
-    if total is None and progress.read_total and progress.read:
-        total = progress.done * progress.read_total / progress.read
-    return max(total - progress.done, 0) / rate_bps if total else None

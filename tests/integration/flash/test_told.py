@@ -90,8 +90,8 @@ def test_no_time_is_left_where_nothing_moves(monkeypatch: pytest.MonkeyPatch) ->
     assert rates[-1] == 0
     assert "left" not in progress_line(moving, rates[-1])
     assert "left" not in progress_line(moving, 1.0)
-    assert progress_line(moving, 1 * MIB).endswith("0:05:00 left")
-    assert progress_line(moving, 100 * MIB).endswith("3 s left")
+    assert progress_line(moving, 1 * MIB).endswith("5:00 left")
+    assert progress_line(moving, 100 * MIB).endswith("0:03 left")
 
 
 def test_a_source_that_stalls_and_begins_anew_is_given_up_after_the_silence() -> None:

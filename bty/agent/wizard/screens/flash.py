@@ -10,10 +10,10 @@ from bty.agent.wizard.parts import Body, Line
 from bty.agent.wizard.screens.common import ALWAYS, HELP, LOG, QUIT, Room, ask_cancel
 from bty.agent.wizard.screens.sources import begin_choosing
 from bty.agent.wizard.state import Binding, Job, Run, Size, State, Step
-from bty.agent.wizard.text import fit, format_seconds, wrap
-from bty.agent.wizard.words import STAGES, seconds_left
+from bty.agent.wizard.text import fit, wrap
+from bty.agent.wizard.words import STAGES
 from bty.model.progress import Progress, Stage
-from bty.units import format_bytes
+from bty.units import format_bytes, format_seconds
 
 _LABEL = 11
 _FIGURES = 34
@@ -91,7 +91,7 @@ def _rate(run: Run) -> str:
 
 def _times(job: Job, run: Run) -> str:
     parts = [_rate(run), f"{format_seconds(job.now - job.began_at)} passed"]
-    left = seconds_left(run.progress, run.rate_bps)
+    left = run.progress.seconds_left(run.rate_bps)
     if left is not None:
         parts.append(f"{format_seconds(left)} left")
     if run.progress.retries:
