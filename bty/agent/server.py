@@ -138,12 +138,12 @@ class Server:
 
 def normalise_server(text: str) -> str:
     """Return a base URL: a bare host gets `http://`, a slash at the end goes. Raises `InvalidInput` where it is no address."""
-    url = (text if text.startswith(("http://", "https://")) else f"http://{text}").rstrip("/")
+    url = (text if "://" in text else f"http://{text}").rstrip("/")
     try:
         parts = urlsplit(url)
         usable = (
-            bool(parts.hostname)
-            and "//" not in parts.netloc + parts.path
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
             and parts.port != 0
             and url.isascii()
             and url.isprintable()

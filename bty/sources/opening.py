@@ -75,7 +75,7 @@ def find_bmap(image: str) -> bytes | None:
     stem = next((image.removesuffix(packing) for packing in _PACKINGS if image.endswith(packing)), None)
     names = [f"{name}.bmap" for name in (stem, image) if name]
     if not _is_remote(image):
-        return next((document for name in names if (document := _read_beside(Path(name.removeprefix("file://"))))), None)
+        return next((document for name in names if (document := _read_beside(Path(_path(name))))), None)
     if _is_oras(image) or "?" in image:
         return None
     until = time.monotonic() + _BMAP_TIMEOUT_S
