@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,28 +12,19 @@ import pytest
 from bty.errors import SourceFailed
 from bty.sources import oras
 from bty.sources.oras import resolve
+from tests.support.listening import answering
 
 
 @contextmanager
-def listening(answer: bytes) -> Iterator[str]:
+def saying(words: bytes) -> Iterator[str]:
     """Something at an address of ours that answers whatever comes with the same bytes, TLS or not."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def serve() -> None:
-            while True:
-                try:
-                    client, _ = server.accept()
-                except OSError:
-                    return
-                with client:
-                    client.recv(4096)
-                    client.sendall(answer)
+    def say(connection: socket.socket) -> None:
+        connection.sendall(words)
+        connection.shutdown(socket.SHUT_WR)
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join(10)
+    with answering(say) as url:
+        yield url.removeprefix("http://")
 
 
 def told(host: str) -> str:
@@ -53,7 +43,7 @@ def test_a_port_that_nobody_listens_at() -> None:
 
 def test_a_registry_without_tls() -> None:
     """A server that speaks plain http is no dead one."""
-    with listening(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as host:
+    with saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as host:
         assert told(host) == f"the registry {host} does not speak TLS"
 
 
@@ -85,7 +75,7 @@ def test_a_certificate_that_nobody_vouches_for(monkeypatch: pytest.MonkeyPatch) 
         raise failure
 
     monkeypatch.setattr(ssl.SSLContext, "wrap_socket", fail)
-    with listening(b"") as host:
+    with saying(b"") as host:
         assert told(host) == f"the registry {host} has a certificate that is not trusted: self-signed certificate"
 
 
