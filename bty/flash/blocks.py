@@ -60,6 +60,11 @@ class BlockPool:
         block._users = users
         return block
 
+    def share(self, block: Block) -> None:
+        """Let one user more have a block that is taken, who will give it back too."""
+        with self._lock:
+            block._users += 1
+
     def give_back(self, block: Block) -> None:
         """Give a block back; it is free when its last user has done so."""
         with self._lock:

@@ -37,6 +37,7 @@ from bty.sources.source import ImageSource, NoRanges
 from bty.units import MIB
 
 _POOL_BLOCKS = 4
+_QCOW2_BLOCKS = 8  # clusters are unpacked from blocks that wait for that
 _PACKED_PIECE_BYTES = MIB
 
 
@@ -294,9 +295,8 @@ class ManyFlash:
         if self._job.source.size is not None and self._intake.bytes_read != self._job.source.size:
             raise IntegrityFailed(f"unpacking ended at byte {self._intake.bytes_read} of {self._job.source.size} of the image")
 
-    def _consume(self, fill: Fill, users: int, use: Callable[[Block], None]) -> None:
-        """Fill blocks in a thread and *use* each here, in order. The thread has ended when this returns or raises."""
-        pool = self._pool()
+    def _consume(self, pool: BlockPool, fill: Fill, users: int, use: Callable[[Block], None]) -> None:
+        """Fill blocks of *pool* in a thread and *use* each here, in order. The thread has ended when this returns or raises."""
         filled = ReadAhead(fill, pool, users=users, fail=self._fail, name="read")
         try:
             while (block := filled.take()) is not None:
@@ -325,7 +325,7 @@ class ManyFlash:
             offset += block.length
 
         try:
-            self._consume(fill, users, use)
+            self._consume(self._pool(), fill, users, use)
             if check and check.finish():
                 self._verified.append("bmap")
         finally:
@@ -343,15 +343,27 @@ class ManyFlash:
         def write_part(block: Block, start: int, end: int, offset: int) -> None:
             self._each_writer(lambda writer: writer.write_part(block, start, end, offset))
 
+        pool = self._pool(_QCOW2_BLOCKS)
+
+        def feed(block: Block) -> None:
+            def let_go() -> None:
+                pool.give_back(block)
+
+            def keep() -> Callable[[], None]:
+                pool.share(block)
+                return let_go
+
+            stream.feed(block.view[: block.length], keep)
+
         stream = Qcow2Stream(qcow2, write, zero, write_part)
         try:
-            self._consume(self._read_source, 2, lambda block: stream.feed(block.view[: block.length]))
+            self._consume(pool, self._read_source, 2, feed)
             stream.finish()
         finally:
             stream.close()
 
-    def _pool(self) -> BlockPool:
-        pool = BlockPool(_POOL_BLOCKS)
+    def _pool(self, blocks: int = _POOL_BLOCKS) -> BlockPool:
+        pool = BlockPool(blocks)
         with self._lock:
             self._pools.append(pool)
             stopped = self._failure.error is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bty.errors import DiskRefused
 from bty.flash.gpt import gpt_fits, gpt_sector_size
+from bty.flash.inflate import address_of
 from bty.flash.qcow2_tables import Qcow2Plan, ReadAt
 from bty.model.disk import Disk
 
@@ -16,8 +17,8 @@ def guest_head(plan: Qcow2Plan, pread: ReadAt, length: int) -> bytes:
             continue
         stored, packed = divmod(size, 2)
         if packed:
-            cluster = bytearray(plan.cluster_size)
-            if not plan.inflate((pread(host, stored),), memoryview(cluster)):
+            source, cluster = bytearray(pread(host, stored)), bytearray(plan.cluster_size)
+            if not plan.inflate(((address_of(source), len(source)),), memoryview(cluster)):
                 continue  # the stream says so when it comes to it
             data = bytes(cluster)
         else:

@@ -12,19 +12,26 @@ import threading
 import zlib
 from collections.abc import Callable, Sequence
 
-Inflate = Callable[[Sequence[bytes], memoryview], int]
+Packed = tuple[int, int]
+"""Compressed data where it lies: its address and its length in bytes. Whoever passes it on keeps the memory."""
+Inflate = Callable[[Sequence[Packed], memoryview], int]
 """Fills each of so many equal parts of the memory from the compressed data of its own, one at least.
 
 Returns how many could be filled: fewer than all where the next one's data is damaged or too short.
 """
 
 
-def inflate_zlib(packed: Sequence[bytes], out: memoryview) -> int:
+def address_of(memory: memoryview | bytearray) -> int:
+    """Return the address of writable *memory*, valid for as long as the memory is kept and not resized."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def inflate_zlib(packed: Sequence[Packed], out: memoryview) -> int:
     """Fill the parts of *out* from raw deflate in a window of 4 KiB."""
     size = len(out) // len(packed)
-    for index, data in enumerate(packed):
+    for index, (data, length) in enumerate(packed):
         try:
-            made = zlib.decompressobj(-12).decompress(data, size)
+            made = zlib.decompressobj(-12).decompress(ctypes.string_at(data, length), size)
         except zlib.error:
             return index
         if len(made) != size:
@@ -42,7 +49,7 @@ def load_deflate() -> Inflate:
     except (OSError, AttributeError):
         return inflate_zlib
     # decompressor, in, in length, out, out length, where to put the length made (none: exactly the out length, or an error)
-    function.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
     allocate.restype, free.argtypes, free.restype = ctypes.c_void_p, [ctypes.c_void_p], None
 
     class Scratch:
@@ -56,15 +63,15 @@ def load_deflate() -> Inflate:
 
     local = threading.local()
 
-    def inflate(packed: Sequence[bytes], out: memoryview) -> int:
+    def inflate(packed: Sequence[Packed], out: memoryview) -> int:
         if not hasattr(local, "scratch"):
             local.scratch = Scratch()
-        handle, address, size = local.scratch.handle, _address(out), len(out) // len(packed)
+        handle, address, size = local.scratch.handle, address_of(out), len(out) // len(packed)
         if not handle:
             return inflate_zlib(packed, out)
-        for index, data in enumerate(packed):
+        for index, (data, length) in enumerate(packed):
             # zlib accepts a stream that goes on behind the cluster, as QEMU does.
-            if function(handle, data, len(data), address, size, None) and not inflate_zlib((data,), out[index * size :][:size]):
+            if function(handle, data, length, address, size, None) and not inflate_zlib((packed[index],), out[index * size :][:size]):
                 return index
             address += size
         return len(packed)
@@ -79,23 +86,19 @@ def load_zstd() -> Inflate | None:
         measure, function = library.ZSTD_findFrameCompressedSize, library.ZSTD_decompress
     except (OSError, AttributeError):
         return None
-    measure.argtypes, measure.restype = [ctypes.c_char_p, ctypes.c_size_t], ctypes.c_size_t
-    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+    measure.argtypes, measure.restype = [ctypes.c_void_p, ctypes.c_size_t], ctypes.c_size_t
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t]
     function.restype = ctypes.c_size_t
 
-    def inflate(packed: Sequence[bytes], out: memoryview) -> int:
-        address, size = _address(out), len(out) // len(packed)
-        for index, data in enumerate(packed):
+    def inflate(packed: Sequence[Packed], out: memoryview) -> int:
+        address, size = address_of(out), len(out) // len(packed)
+        for index, (data, most) in enumerate(packed):
             # The frame is followed by whatever fills its last sector, and the library wants its exact length.
-            length = measure(data, len(data))
+            length = measure(data, most)
             # An error is a number near the top of size_t.
-            if length > len(data) or function(address, size, data, length) != size:
+            if length > most or function(address, size, data, length) != size:
                 return index
             address += size
         return len(packed)
 
     return inflate
-
-
-def _address(buffer: memoryview) -> int:
-    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))

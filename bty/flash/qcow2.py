@@ -8,6 +8,7 @@ This room knows the format and nothing of sources, disks or processes.
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,7 @@ from hashlib import sha256
 
 from bty.errors import IntegrityFailed, SourceFailed
 from bty.flash.blocks import ALIGNMENT, BLOCK_BYTES, Block
+from bty.flash.inflate import address_of
 from bty.flash.qcow2_tables import SECTOR, Qcow2Plan, UnusableImage, plan_qcow2
 from bty.units import MIB
 
@@ -24,6 +26,10 @@ _BATCH_BYTES = BLOCK_BYTES // 2  # of guest data a job of the pool; a cluster ha
 _WAITING = 7  # blocks more than the pool needs, so that it has work while the disk is waited for
 ZERO_PIECE_BYTES = 64 * MIB
 """The most that one call of `zero` covers. At 150 MB/s that is half a second, and as long a cancel waits."""
+
+Keep = Callable[[], Callable[[], None]]
+"""Keeps memory as it is until what this returns is called, which any thread may do."""
+_Cluster = tuple[int, int, int]  # a compressed one: its guest offset, and the address and length of its data
 
 
 class Qcow2Stream:
@@ -54,15 +60,19 @@ class Qcow2Stream:
         self._open: list[int] = []  # runs that have begun and not ended
         self._packed: list[int] = []  # compressed clusters that have begun and not ended; their bytes are in the tail
         self._tail, self._tail_at = bytearray(), 0
-        self._batch: list[tuple[int, bytes]] = []
+        self._batch: list[_Cluster] = []
+        self._batch_clusters = _BATCH_BYTES // plan.cluster_size
+        self._tails: list[bytearray] = []  # what clusters of the batch lie in that began in an earlier block
         self._jobs: deque[tuple[Block, Future[list[tuple[int, int, int]]]]] = deque()
         self._workers = min(8, max(2, os.cpu_count() or 2))
         self._pool: ThreadPoolExecutor | None = None
         self._free: list[Block] = []
 
-    def feed(self, block: memoryview | bytes) -> None:
+    def feed(self, block: memoryview | bytes, keep: Keep | None = None) -> None:
         """Take the next bytes of the file and write what they complete.
 
+        The bytes are the caller's again at the return; where *keep* is given, compressed clusters are not copied but read where
+        they lie, for as long as it keeps the memory, which must be writable.
         Blocks. Raises `IntegrityFailed` where the bytes differ from the plan or do not decode, `SourceFailed` where they are too many.
         """
         view = memoryview(block).cast("B")
@@ -74,11 +84,10 @@ class Qcow2Stream:
             view = view[missing:]
             if len(self._sector) < SECTOR:
                 return
-            self._take(memoryview(bytes(self._sector)))
-            self._sector.clear()
+            self._take_sector()
         whole = len(view) // SECTOR * SECTOR
         if whole:
-            self._take(view[:whole])
+            self._take(view[:whole] if keep else memoryview(bytearray(view[:whole])), keep or _keep_nothing)
         self._sector += view[whole:]
 
     def finish(self) -> None:
@@ -89,9 +98,7 @@ class Qcow2Stream:
             if missing:
                 raise SourceFailed(f"the qcow2 image ended {missing} bytes too early")
             if self._sector:
-                self._take(memoryview(bytes(self._sector)))
-                self._sector.clear()
-            self._submit()
+                self._take_sector()
             self._tell_zeros()
             while self._jobs:
                 self._collect()
@@ -104,26 +111,33 @@ class Qcow2Stream:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
 
-    def _take(self, view: memoryview) -> None:
-        end = self._at + len(view)
+    def _take_sector(self) -> None:
+        sector, self._sector = self._sector, bytearray()
+        self._take(memoryview(sector), _keep_nothing)
+
+    def _take(self, view: memoryview, keep: Keep) -> None:
+        plan, end, move = self._plan, self._at + len(view), address_of(view) - self._at
         self._prove_tables(view, end)
-        self._extend_tail(view)
+        self._extend_tail(view, keep)
         self._open = [index for index in self._open if not self._pass_run(index, view, end)]
-        hosts, sizes, count = self._plan.hosts, self._plan.sizes, len(self._plan.hosts)
-        while self._next < count and hosts[self._next] < end:
-            index, self._next = self._next, self._next + 1
-            if not sizes[index] & 1:
+        hosts, sizes, guests = plan.hosts, plan.sizes, plan.guests
+        begun = bisect_left(hosts, end, self._next)
+        for index in range(self._next, begun):
+            host, size = hosts[index], sizes[index]
+            if not size & 1:
                 if not self._pass_run(index, view, end):
                     self._open.append(index)
-                continue
-            start, length = hosts[index], sizes[index] // 2
-            if start + length <= end:
-                self._add_packed(index, bytes(view[start - self._at :][:length]))
-                continue
-            if not self._packed:
-                self._tail, self._tail_at = bytearray(view[start - self._at :]), start
-            self._packed.append(index)
-        self._at = end
+            elif host + size // 2 <= end:
+                if len(self._batch) == self._batch_clusters:
+                    self._submit(view, keep)
+                self._batch.append((guests[index], host + move, size // 2))
+            else:
+                if not self._packed:
+                    self._tail, self._tail_at = bytearray(view[host - self._at :]), host
+                self._packed.append(index)
+        self._next, self._at = begun, end
+        if self._batch:
+            self._submit(view, keep)
         self._tell_zeros()
 
     def _tell_zeros(self) -> None:
@@ -153,7 +167,7 @@ class Qcow2Stream:
                 raise IntegrityFailed(f"the qcow2 image changed while it was read: its table at {offset} is another one now")
             self._table, self._hash = self._table + 1, sha256()
 
-    def _extend_tail(self, view: memoryview) -> None:
+    def _extend_tail(self, view: memoryview, keep: Keep) -> None:
         """Complete the compressed clusters that began in an earlier block."""
         if not self._packed:
             return
@@ -162,29 +176,27 @@ class Qcow2Stream:
         self._tail += view[: need - self._at]
         have, waiting = self._tail_at + len(self._tail), []
         for index in self._packed:
-            start = hosts[index] - self._tail_at
-            if hosts[index] + sizes[index] // 2 <= have:
-                self._add_packed(index, bytes(self._tail[start : start + sizes[index] // 2]))
+            start, length = hosts[index] - self._tail_at, sizes[index] // 2
+            if start + length <= have - self._tail_at:
+                if len(self._batch) == self._batch_clusters:
+                    self._submit(view, keep)
+                self._tails.append(self._tail[start : start + length])
+                self._batch.append((self._plan.guests[index], address_of(self._tails[-1]), length))
             else:
                 waiting.append(index)
         self._packed = waiting
 
-    def _add_packed(self, index: int, data: bytes) -> None:
-        self._batch.append((self._plan.guests[index], data))
-        if len(self._batch) * self._plan.cluster_size >= _BATCH_BYTES:
-            self._submit()
-
-    def _submit(self) -> None:
-        if not self._batch:
-            return
+    def _submit(self, view: memoryview, keep: Keep) -> None:
+        """Give the batch, which lies in *view* and the tails, to the pool."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._workers, "qcow2")
             self._free = [Block() for _ in range(2 * self._workers + _WAITING)]
         while not self._free:
             self._collect()
         block = self._free.pop()
-        self._jobs.append((block, self._pool.submit(_inflate_batch, self._plan, self._batch, block)))
-        self._batch = []
+        job = self._pool.submit(_inflate_batch, self._plan, self._batch, block, (view, self._tails), keep())
+        self._jobs.append((block, job))
+        self._batch, self._tails = [], []
         while self._jobs and self._jobs[0][1].done():
             self._collect()
 
@@ -204,22 +216,37 @@ def _zero_pieces(plan: Qcow2Plan) -> Iterator[tuple[int, int]]:
             yield start, min(ZERO_PIECE_BYTES, offset + length - start)
 
 
-def _inflate_batch(plan: Qcow2Plan, batch: list[tuple[int, bytes]], block: Block) -> list[tuple[int, int, int]]:
+def _keep_nothing() -> Callable[[], None]:
+    """Let the caller have his memory back at once: what is read is a copy that the job itself holds."""
+    return _let_go_of_nothing
+
+
+def _let_go_of_nothing() -> None:
+    return
+
+
+def _inflate_batch(
+    plan: Qcow2Plan, batch: list[_Cluster], block: Block, memory: object, let_go: Callable[[], None]
+) -> list[tuple[int, int, int]]:
     """Decompress clusters into *block*, in the guest's order; return guest offset, start and end of each run of neighbours.
 
-    Runs in the pool; the libraries let go of the GIL. Raises `IntegrityFailed`.
+    Runs in the pool; the libraries let go of the GIL. *memory* is what the clusters lie in, and free again with *let_go*.
+    Raises `IntegrityFailed`.
     """
     batch.sort()
     size = plan.cluster_size
-    done = plan.inflate([data for _, data in batch], block.view[: len(batch) * size])
+    try:
+        done = plan.inflate([(address, length) for _, address, length in batch], block.view[: len(batch) * size])
+    finally:
+        let_go()
     if done < len(batch):
         raise IntegrityFailed(f"the qcow2 image is damaged: the compressed cluster for {batch[done][0]} does not decode")
     runs: list[tuple[int, int, int]] = []
-    for index, (guest, _) in enumerate(batch):
-        start = index * size
-        end = start + min(size, plan.virtual_size - guest)
-        if runs and runs[-1][0] + start - runs[-1][1] == guest:
-            runs[-1] = (*runs[-1][:2], end)
-        else:
-            runs.append((guest, start, end))
+    begin = 0
+    for index, (guest, _, _) in enumerate(batch):
+        if index and guest != batch[index - 1][0] + size:
+            runs.append((batch[begin][0], begin * size, index * size))
+            begin = index
+    last = batch[-1][0]
+    runs.append((batch[begin][0], begin * size, (len(batch) - 1) * size + min(size, plan.virtual_size - last)))
     return runs

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import struct
 import subprocess
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from bty.flash.qcow2 import Qcow2Plan, Qcow2Stream, plan_qcow2
@@ -20,8 +22,31 @@ def plan_bytes(data: bytes) -> Qcow2Plan:
     return plan_qcow2(lambda offset, length: data[offset : offset + length], len(data))
 
 
-def decode(data: bytes, *, plan: Qcow2Plan | None = None, sizes: random.Random | None = None, block: int = 1 << 20) -> bytes:
-    """Decode a whole image in blocks, and check what is promised of the calls."""
+class Kept:
+    """A block of memory that a stream may keep; once nobody has it, it holds something else."""
+
+    def __init__(self, chunk: bytes) -> None:
+        self.memory = bytearray(chunk)
+        self.users = 1
+        self._lock = threading.Lock()
+
+    def keep(self) -> Callable[[], None]:
+        with self._lock:
+            assert self.users, "kept after it was given back"
+            self.users += 1
+        return self.let_go
+
+    def let_go(self) -> None:
+        with self._lock:
+            self.users -= 1
+            if not self.users:
+                self.memory[:] = b"\x55" * len(self.memory)
+
+
+def decode(
+    data: bytes, *, plan: Qcow2Plan | None = None, sizes: random.Random | None = None, block: int = 1 << 20, in_place: bool = False
+) -> bytes:
+    """Decode a whole image in blocks, and check what is promised of the calls. With *in_place* the stream may keep the blocks."""
     plan = plan or plan_bytes(data)
     out, known = bytearray(b"\xaa" * plan.virtual_size), bytearray(plan.virtual_size)
 
@@ -33,18 +58,18 @@ def decode(data: bytes, *, plan: Qcow2Plan | None = None, sizes: random.Random |
         out[offset : offset + len(chunk)] = chunk
 
     stream = Qcow2Stream(plan, write, lambda offset, length: write(offset, bytes(length)))
-    buffer, at = bytearray(block), 0
+    blocks, at = [], 0
     try:
         while at < len(data):
-            chunk = data[at : at + (sizes.randint(1, block) if sizes else block)]
-            buffer[: len(chunk)] = chunk
-            stream.feed(memoryview(buffer)[: len(chunk)])
-            buffer[:] = b"\x55" * len(buffer)  # the memory is the caller's again
-            at += len(chunk)
+            blocks.append(fed := Kept(data[at : at + (sizes.randint(1, block) if sizes else block)]))
+            stream.feed(memoryview(fed.memory), fed.keep if in_place else None)
+            fed.let_go()
+            at += len(fed.memory)
         stream.finish()
     finally:
         stream.close()
     assert all(known), "a guest byte was never told"
+    assert not any(fed.users for fed in blocks), "a block was never given back"
     return bytes(out)
 
 

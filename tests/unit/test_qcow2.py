@@ -26,9 +26,12 @@ PIECES = st.lists(
     compat=st.sampled_from(["0.10", "1.1"]),
     packing=st.sampled_from(["plain", "compressed", "threads"]),
     block=st.sampled_from([4096, 65536, 1 << 20, 4 << 20]),
+    in_place=st.booleans(),
     seed=st.integers(0, 1 << 30),
 )
-def test_an_image_converted_by_qemu_decodes_to_the_same_bytes(tmp_path_factory, sectors, pieces, bits, compat, packing, block, seed):
+def test_an_image_converted_by_qemu_decodes_to_the_same_bytes(
+    tmp_path_factory, sectors, pieces, bits, compat, packing, block, in_place, seed
+):
     """Whatever the sparse pattern, cluster size, version and packing, and however the stream is cut."""
     folder = tmp_path_factory.mktemp("convert")
     raw, image = folder / "raw", folder / "image.qcow2"
@@ -40,7 +43,7 @@ def test_an_image_converted_by_qemu_decodes_to_the_same_bytes(tmp_path_factory, 
     flags = {"plain": [], "compressed": ["-c"], "threads": ["-c", "-W", "-m", "4"]}[packing]
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", *flags, "-o", f"compat={compat},cluster_size={1 << bits}", raw, image)
     data = image.read_bytes()
-    assert decode(data, sizes=random.Random(seed), block=block) == bytes(content)
+    assert decode(data, sizes=random.Random(seed), block=block, in_place=in_place) == bytes(content)
 
 
 ACTIONS = st.lists(
@@ -112,6 +115,21 @@ def test_guest_clusters_that_share_a_host_cluster_all_get_it(tmp_path, packed):
         data = patched(data, l2 + 8 * place, ">Q", shared)
     image.write_bytes(data)
     assert decode(data, block=5000) == decode(data, block=100_000) == raw_by_qemu(image)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_more_clusters_than_a_job_takes_may_lie_across_one_border_of_blocks(tmp_path, in_place):
+    image = tmp_path / "image.qcow2"
+    run("qemu-img", "create", "-q", "-f", "qcow2", image, "16M")
+    (tmp_path / "noise").write_bytes(some_bytes(1, 65536, "text"))
+    run("qemu-io", "-c", f"write -q -c -s {tmp_path}/noise 0 64k", image)
+    data = image.read_bytes()
+    l2 = tables_of(data)[1]
+    (entry,) = struct.unpack_from(">Q", data, l2)
+    for place in range(1, 200):
+        data = patched(data, l2 + 8 * place, ">Q", entry)
+    content = decode(data, block=512, in_place=in_place)
+    assert content == some_bytes(1, 65536, "text") * 200 + bytes(56 << 16)
 
 
 def test_a_pool_that_lags_behind_does_not_grow(tmp_path):
