@@ -14,6 +14,7 @@ from bty.flash.engine import ImageJob, ManyFlash, Outcome
 from bty.flash.target import find_disk, refuse
 from bty.host.disks import list_disks
 from bty.model.disk import Disk
+from bty.model.image import ImageFormat
 from bty.model.progress import Progress
 from bty.sources.opening import find_bmap, open_image, read_document
 from bty.units import MIB
@@ -32,7 +33,9 @@ def flash(argv: list[str]) -> int:
     disks = list_disks()
     targets = _find(arguments.target, disks)
     source, image_format = open_image(arguments.source, image_format=arguments.format, sha256=sha256)
-    document = read_document(arguments.bmap, _BMAP_LIMIT_BYTES) if arguments.bmap else find_bmap(arguments.source)
+    if arguments.bmap and image_format is ImageFormat.QCOW2:
+        raise InvalidInput("a bmap is of a raw image, this one is qcow2", hint="leave out --bmap: qcow2 tells itself what is used")
+    document = read_document(arguments.bmap, _BMAP_LIMIT_BYTES) if arguments.bmap else find_bmap(arguments.source, image_format)
     if not arguments.yes:
         for disk in targets:
             _confirm(disk)

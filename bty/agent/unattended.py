@@ -141,7 +141,7 @@ class Unattended:
     def _job(self, plan: Plan, disk: Disk, disks: tuple[Disk, ...]) -> FlashJob:
         image = str(plan.image)
         source, image_format = open_image(image, image_format=plan.format, sha256=plan.disk_image_sha, origin=plan.origin)
-        document = find_bmap(plan.origin or image)
+        document = find_bmap(plan.origin or image, image_format)
         return FlashJob(
             source=source,
             image_format=image_format,

@@ -66,7 +66,7 @@ class Batch:
     def _job(self) -> ImageJob:
         image = self._effect.image
         source, image_format = open_image(image.src, image_format=image.format, sha256=image.sha256, origin=image.origin)
-        document = find_bmap(image.origin or image.src)
+        document = find_bmap(image.origin or image.src, image_format)
         return ImageJob(
             source=source,
             image_format=image_format,

@@ -169,3 +169,13 @@ def test_a_bmap_by_another_scheme_is_refused(disk: LoopDisk, images: dict[str, P
     run = run_bty("flash", str(images["img"]), disk.path, "--yes", "--bmap", "ftp://x/y.bmap")
     assert run.code == 2
     assert "unsupported source 'ftp://x/y.bmap'" in run.stderr
+
+
+def test_a_bmap_for_a_qcow2_image_is_refused(disk: LoopDisk, images: dict[str, Path], tmp_path: Path) -> None:
+    """It would be ignored: the image's own tables tell what is used. One that only lies beside the image is."""
+    (tmp_path / "image.qcow2").symlink_to(images["qcow2"])
+    (tmp_path / "image.qcow2.bmap").write_text("<bmap> of something else")
+    run = run_bty("flash", str(tmp_path / "image.qcow2"), disk.path, "--yes", "--bmap", str(tmp_path / "image.qcow2.bmap"))
+    assert run.code == 2
+    assert "a bmap is of a raw image, this one is qcow2" in run.stderr
+    assert run_bty("flash", str(tmp_path / "image.qcow2"), disk.path, "--yes").code == 0
