@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from bty import __version__
 from bty.errors import SourceFailed
 from bty.sources.deadline import Deadline
+from bty.sources.reasons import reason_of
 
 _CONNECT_TIMEOUT_S = 10.0
 _HEADERS_TIMES = 4  # headers that trickle may take as many read timeouts as a silence may
@@ -61,13 +62,13 @@ class Response:
             return cls(sock, _headers(connection, sock, read_timeout_s * _HEADERS_TIMES))
         except ssl.SSLCertVerificationError as error:
             connection.close()
-            raise Refused(f"{parts.netloc}: its certificate is not trusted: {error.verify_message}") from error
+            raise Refused(f"{parts.netloc}: {reason_of(error)}") from error
         except (http.client.InvalidURL, ValueError) as error:
             connection.close()
             raise Refused(f"not an http address: {url[:200]!r}: {error}") from error
         except (http.client.HTTPException, OSError) as error:
             connection.close()
-            raise Broken(f"{parts.netloc}: {_words(error)}") from error
+            raise Broken(f"{parts.netloc}: {reason_of(error)}") from error
         except SourceFailed:
             connection.close()
             raise
@@ -86,7 +87,7 @@ class Response:
         try:
             return self._response.readinto(view)
         except (http.client.HTTPException, OSError, ValueError) as error:
-            raise Broken(_words(error)) from error
+            raise Broken(reason_of(error)) from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -109,7 +110,3 @@ def _headers(connection: http.client.HTTPConnection, sock: socket.socket, limit_
         response.close()
         raise http.client.HTTPException(f"no whole answer in {limit_s:g} s")
     return response
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__

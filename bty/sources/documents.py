@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from bty import __version__
 from bty.errors import InvalidInput, SourceFailed
 from bty.sources.deadline import Deadline
+from bty.sources.reasons import reason_of
 from bty.units import KIB, format_bytes
 
 MAX_REDIRECTS = 5
@@ -173,8 +174,7 @@ def _ask(
         with error:
             raise HttpStatus(f"{url[:300]}: {error.code} {str(error.reason)[:200]}", error.code) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise SourceFailed(f"{url[:300]}: {str(reason)[:200] or type(error).__name__}") from error
+        raise SourceFailed(f"{url[:300]}: {reason_of(error)}") from error
 
 
 def _read(response: http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:

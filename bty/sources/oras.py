@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import ssl
-import urllib.error
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +16,7 @@ from withcache import oras
 from bty.errors import InvalidInput, SourceFailed
 from bty.model.image import canonical_source, is_tarball
 from bty.sources.documents import Document, HttpStatus, fetch_document, fetch_length
+from bty.sources.reasons import reason_of
 from bty.units import MIB
 
 _MANIFEST_TYPES = (
@@ -31,8 +29,6 @@ _MANIFEST_TYPES = (
 _MANIFEST_MAX_BYTES = 10 * MIB
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _IMAGE_LAYER = "disk-image.layer"
-_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # older and newer OpenSSL
-_NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _NOT_FLASHABLE = {
     "netboot": "a netboot bundle",
     "wsl": "a WSL root file system",
@@ -145,7 +141,7 @@ def _authorize(ref: oras.OrasRef, timeout_s: float) -> dict[str, str]:
         try:
             fetch_document(f"https://{ref.host}/v2/", max_bytes=MIB, timeout_s=timeout_s)
         except SourceFailed as failure:
-            raise SourceFailed(f"the registry {ref.host} {_no_answer(failure) or f'gave no token: {_reason(error)}'}") from error
+            raise SourceFailed(f"the registry {ref.host} {_no_answer(failure) or f'gave no token: {reason_of(error)}'}") from error
         return {}
 
 
@@ -156,15 +152,7 @@ def _no_answer(failure: SourceFailed) -> str | None:
         return None
     if isinstance(cause, SourceFailed):  # the time for it was over
         return "does not answer"
-    reason = cause.reason if isinstance(cause, urllib.error.URLError) else cause
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return f"has a certificate that is not trusted: {reason.verify_message}"
-    if isinstance(reason, ssl.SSLError) and reason.reason in _NOT_TLS:
-        return "does not speak TLS"
-    if isinstance(reason, socket.gaierror):
-        return f"cannot be reached: {'nobody knows its name' if reason.errno in _NO_SUCH_NAME else 'its name cannot be looked up'}"
-    words = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason) or type(reason).__name__
-    return f"cannot be reached: {words[:300]}"
+    return f"cannot be reached: {reason_of(cause)}" if isinstance(cause, Exception) else None
 
 
 def _fetch_manifest(base: str, locator: str, headers: Mapping[str, str], timeout_s: float) -> Document:
@@ -210,7 +198,3 @@ def _with_number(layer: Mapping[str, Any]) -> dict[str, Any]:
     """Return *layer* with a size that can be compared, whatever the registry sent."""
     size = layer.get("size")
     return {**layer, "size": size if type(size) is int else 0}
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error)[:300]

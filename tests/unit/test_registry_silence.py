@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
+import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +13,7 @@ import pytest
 
 from bty.errors import SourceFailed
 from bty.sources import oras
+from bty.sources.documents import HttpStatus, fetch_document
 from bty.sources.oras import resolve
 from tests.support.listening import answering
 
@@ -44,7 +47,7 @@ def test_a_port_that_nobody_listens_at() -> None:
 def test_a_registry_without_tls() -> None:
     """A server that speaks plain http is no dead one."""
     with saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as host:
-        assert told(host) == f"the registry {host} does not speak TLS"
+        assert told(host) == f"the registry {host} cannot be reached: it does not speak TLS"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_a_certificate_that_nobody_vouches_for(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(ssl.SSLContext, "wrap_socket", fail)
     with saying(b"") as host:
-        assert told(host) == f"the registry {host} has a certificate that is not trusted: self-signed certificate"
+        assert told(host) == f"the registry {host} cannot be reached: its certificate is not trusted: self-signed certificate"
 
 
 def test_a_registry_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,3 +89,20 @@ def test_a_registry_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None
         host = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(SourceFailed, match=f"^the registry {host} does not answer$"):
             resolve(f"oras://{host}/lab/debian:1", timeout_s=0.3)
+
+
+def test_a_token_server_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry answers and sends its readers to a server that does not: the reason is in words here too."""
+    refused = urllib.error.URLError(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+    monkeypatch.setattr(oras.oras, "fetch_anonymous_token", lambda *_, **__: (_ for _ in ()).throw(refused))
+    monkeypatch.setattr(oras, "fetch_document", lambda url, **_: (_ for _ in ()).throw(HttpStatus(f"{url}: 401 Unauthorized", 401)))
+    assert told("registry.example") == "the registry registry.example gave no token: Connection refused"
+
+
+def test_a_document_whose_server_is_dead() -> None:
+    """No number of the C library stands before the words."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/catalog.toml"
+    with pytest.raises(SourceFailed) as caught:
+        fetch_document(url, max_bytes=1)
+    assert str(caught.value) == f"{url}: Connection refused"
