@@ -18,7 +18,7 @@ def main() -> int:
     if called == "bty-lab":
         return main_lab(words)
     if words and words[0] == "web":
-        return main_web(words[1:])
+        return main_web(words[1:], "bty web")
     if words and words[0] == "lab":
         return main_lab(words[1:])
     return main_flasher(words)
@@ -31,11 +31,11 @@ def main_flasher(argv: list[str] | None = None) -> int:
     return flasher(sys.argv[1:] if argv is None else argv)
 
 
-def main_web(argv: list[str] | None = None) -> int:
-    """Run the daemon and return its exit code."""
+def main_web(argv: list[str] | None = None, called: str = "bty-web") -> int:
+    """Run the daemon and return its exit code; *called* is what its help calls it."""
     from bty.daemon.serve import main as web
 
-    return web(sys.argv[1:] if argv is None else argv)
+    return web(sys.argv[1:] if argv is None else argv, called)
 
 
 def main_lab(argv: list[str] | None = None) -> int:

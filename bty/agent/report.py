@@ -12,14 +12,13 @@ from bty.errors import BtyError, PersonWanted
 from bty.host.console import tell
 from bty.model.disk import Disk
 from bty.model.plan import Plan, PlanMode, Receipt
-from bty.model.progress import Progress, Stage
+from bty.model.progress import STAGE_WORDS, Progress, Stage
 from bty.units import format_bytes, format_seconds
 
 if TYPE_CHECKING:
     from bty.flash.engine import Flash
 
 _LINE_EVERY_S = 5.0  # where the output is no terminal
-_WORDS = {Stage.OPEN: "opening", Stage.WRITE: "writing", Stage.VERIFY: "reading back", Stage.FINISH: "finishing"}
 
 _PROOFS = {"wire": "digest as promised", "bmap": "as its bmap says", "readback": "read back"}
 
@@ -170,7 +169,7 @@ def receipt_lines(receipt: Receipt) -> list[str]:
 
 def progress_line(progress: Progress, rate_bps: float) -> str:
     """Say how far a flash is, in one line."""
-    words = [_WORDS[progress.stage]]
+    words = [STAGE_WORDS[progress.stage]]
     if progress.done_total:
         words.append(f"{progress.done * 100 // progress.done_total} %")
     words.append(format_bytes(progress.done) + (f" of {format_bytes(progress.done_total)}" if progress.done_total else ""))

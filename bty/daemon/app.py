@@ -13,14 +13,14 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bty.daemon import keys
+from bty.daemon import keys, scripts
 from bty.daemon.codec import DEFAULT_MAX_BODY
 from bty.daemon.errors import errors
 from bty.daemon.handlers import grub
 from bty.daemon.protocol import HEADERS
 from bty.daemon.routes import add_routes
 from bty.daemon.rows import job_row
-from bty.daemon.scripts import ARTIFACTS, Scripts
+from bty.daemon.scripts import ARTIFACTS
 from bty.daemon.spa import load_application
 from bty.daemon.stream import Stream
 from bty.daemon.tftp import Tftp
@@ -61,7 +61,6 @@ def create_app(config: Config) -> web.Application:
     """Return the daemon as *config* wants it; its services start with it and end with it."""
     app = web.Application(middlewares=[errors], client_max_size=DEFAULT_MAX_BODY)
     app[keys.CONFIG] = config
-    app[keys.SCRIPTS] = Scripts()
     app.on_response_prepare.append(_finish)
     app.cleanup_ctx.append(_run_services)
     app.on_shutdown.append(_end_streams)
@@ -120,7 +119,7 @@ async def _run_services(app: web.Application) -> AsyncIterator[None]:
         fleet.live.on_log = stream.tell_log
         chores = [asyncio.create_task(complete(catalog)), asyncio.create_task(_keep_pruning(events, file))]
         chores += [asyncio.create_task(stream.run()), asyncio.create_task(hooks.run())]
-        chores += [asyncio.create_task(backups.keep_schedule()), asyncio.create_task(_prepare_answers(app[keys.SCRIPTS]))]
+        chores += [asyncio.create_task(backups.keep_schedule()), asyncio.create_task(_prepare_answers())]
         stack.push_async_callback(_end, chores)
         if config.netboot.tftp_port:
             tftp = Tftp(grub.finder(app))
@@ -204,7 +203,7 @@ async def _keep_pruning(events: Events, file: ConfigFile) -> None:
         await asyncio.sleep(PRUNE_EVERY_S)
 
 
-async def _prepare_answers(scripts: Scripts) -> None:
+async def _prepare_answers() -> None:
     """Make beside the first requests what all later ones share: it is not waited for, who needs it earlier makes it."""
     for prepare in (scripts.prepare, load_application):
         try:

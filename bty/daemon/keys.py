@@ -6,7 +6,6 @@ from functools import partial
 
 from aiohttp import web
 
-from bty.daemon.scripts import Scripts
 from bty.daemon.stream import Stream
 from bty.services.account import Account
 from bty.services.auth import Auth
@@ -53,4 +52,3 @@ BACKUPS = web.AppKey("backups", Backups)
 RELEASES = web.AppKey("releases", Releases)
 BOOT_LIST = web.AppKey("boot_list", BootList)
 STREAM = web.AppKey("stream", Stream)
-SCRIPTS = web.AppKey("scripts", Scripts)

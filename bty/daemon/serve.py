@@ -25,9 +25,9 @@ FILES_MAX = 65536
 SHUTDOWN_S = 6.0
 
 
-def main(argv: list[str]) -> int:
-    """Run the daemon with the arguments behind the program's name and return its exit code."""
-    arguments = _parser().parse_args(argv)
+def main(argv: list[str], called: str = "bty-web") -> int:
+    """Run the daemon with the arguments behind *called*, the program's name, and return its exit code."""
+    arguments = _parser(called).parse_args(argv)
     overrides: dict[str, object] = {
         "server.host": arguments.host,
         "server.port": arguments.port,
@@ -76,8 +76,8 @@ def _allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bty-web", description="The daemon: decides what machines boot and flash.")
+def _parser(called: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=called, description="The daemon: decides what machines boot and flash.")
     parser.add_argument("--version", action="version", version=f"bty-web {__version__}")
     parser.add_argument(
         "--config",

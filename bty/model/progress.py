@@ -18,6 +18,10 @@ class Stage(StrEnum):
     FINISH = "finish"
 
 
+STAGE_WORDS = {Stage.OPEN: "opening", Stage.WRITE: "writing", Stage.VERIFY: "reading back", Stage.FINISH: "finishing"}
+"""The stages as people are told of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """A moment of a flash. `read` counts bytes of the source, `done` bytes of the raw image in this stage.

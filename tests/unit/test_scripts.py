@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bty import __version__
-from bty.daemon.scripts import LOADERS, Dialect, Scripts
+from bty.daemon import scripts
+from bty.daemon.scripts import LOADERS, Dialect
 from bty.errors import InvalidInput
 from bty.model.boot import Offer, Script, decide
 from bty.model.catalog import Entry
@@ -21,7 +22,6 @@ MAC = "52:54:00:00:00:01"
 BASE = "http://boot.example:8080"
 REF = "a" * 64
 ENTRY = Entry(bty_image_ref=REF, src="http://images/d.img", name="debian", added_at="")
-SCRIPTS = Scripts()
 
 AGAIN = """\
 inc tries
@@ -57,7 +57,7 @@ def machine(mode: str, **fields: Any) -> Machine:
 
 
 def script(subject: Machine, entry: Entry | None = ENTRY) -> str:
-    return SCRIPTS.render(decide(subject, entry), subject, BASE)
+    return scripts.render(decide(subject, entry), subject, BASE)
 
 
 def commands(text: str) -> str:
@@ -102,7 +102,7 @@ def test_the_operator_chooses_how_uefi_boots_the_disk(mode: str, choice: str, ex
 def test_bootstrap_names_the_card_that_booted() -> None:
     """The first script asks for the MAC of the current card, not of the first one, and again where the daemon does not answer."""
     asked = f"chain --replace {BASE}/pxe/${{mac:hexhyp}} ||\n"
-    assert commands(SCRIPTS.bootstrap(BASE)) == f"set tries:int32 0\n:ask\n{asked}{AGAIN}goto ask\n"
+    assert commands(scripts.bootstrap(BASE)) == f"set tries:int32 0\n:ask\n{asked}{AGAIN}goto ask\n"
 
 
 def test_comments_name_the_machine() -> None:
@@ -135,9 +135,9 @@ def test_stored_text_never_gains_a_command(mode: str, state: CycleState | None, 
     clean = machine(mode, bty_image_ref=REF, target_disk_serial="S1", cycle_state=state)
     dirty = replace(clean, labels=(evil,), bty_image_ref=evil, boot_mode=evil if mode == "evil" else mode)
     offer = decide(clean, ENTRY)
-    text = SCRIPTS.render(offer, dirty, BASE)
-    assert commands(text) == commands(SCRIPTS.render(offer, clean, BASE))
-    assert len(text.splitlines()) == len(SCRIPTS.render(offer, clean, BASE).splitlines())
+    text = scripts.render(offer, dirty, BASE)
+    assert commands(text) == commands(scripts.render(offer, clean, BASE))
+    assert len(text.splitlines()) == len(scripts.render(offer, clean, BASE).splitlines())
     assert evil not in text
 
 
@@ -145,8 +145,8 @@ def test_stored_text_never_gains_a_command(mode: str, state: CycleState | None, 
 def test_any_text_in_any_comment(evil: str, offer: Script) -> None:
     """Whatever the text, a script keeps its commands and its number of lines, and stays ASCII."""
     subject = machine(evil, labels=(evil, evil), bty_image_ref=evil)
-    text = SCRIPTS.render(Offer(script=offer, offer="", kind="", details={"reason": evil}), subject, BASE)
-    clean = SCRIPTS.render(Offer(script=offer, offer="", kind="", details={"reason": ""}), machine("m"), BASE)
+    text = scripts.render(Offer(script=offer, offer="", kind="", details={"reason": evil}), subject, BASE)
+    clean = scripts.render(Offer(script=offer, offer="", kind="", details={"reason": ""}), machine("m"), BASE)
     assert commands(text) == commands(clean)
     assert text.count("\n") == clean.count("\n")
     assert text.isascii()
@@ -165,7 +165,7 @@ def test_commands_refuse_what_does_not_fit(field: str, value: str) -> None:
     if field == "drive":
         offer = dataclasses.replace(offer, drive=value)
     with pytest.raises(InvalidInput, match="not fit for a script"):
-        SCRIPTS.render(offer, subject, value if field == "base" else BASE)
+        scripts.render(offer, subject, value if field == "base" else BASE)
 
 
 # --- for GRUB, under Secure Boot --------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ def grub_commands(text: str) -> str:
 
 
 def grub(subject: Machine, entry: Entry | None = ENTRY) -> str:
-    return SCRIPTS.render(decide(subject, entry), subject, BASE, Dialect.GRUB)
+    return scripts.render(decide(subject, entry), subject, BASE, Dialect.GRUB)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_any_text_in_a_script_for_grub(evil: str, offer: Script) -> None:
     """Whatever the text, a script for GRUB keeps its commands and its number of lines, and no word of it is a quote or a variable."""
 
     def render(subject: Machine, reason: str) -> str:
-        return SCRIPTS.render(Offer(script=offer, offer="", kind="", details={"reason": reason}), subject, BASE, Dialect.GRUB)
+        return scripts.render(Offer(script=offer, offer="", kind="", details={"reason": reason}), subject, BASE, Dialect.GRUB)
 
     text, clean = render(machine(evil, labels=(evil, evil), bty_image_ref=evil), evil), render(machine("m"), "")
     assert grub_commands(text) == grub_commands(clean)
@@ -263,7 +263,7 @@ def test_commands_for_grub_refuse_what_does_not_fit(mode: str, field: str, value
     if field == "mac":
         subject = replace(subject, mac=value)
     with pytest.raises(InvalidInput, match="not fit for a script"):
-        SCRIPTS.render(decide(subject, ENTRY), subject, value if field == "base" else BASE, Dialect.GRUB)
+        scripts.render(decide(subject, ENTRY), subject, value if field == "base" else BASE, Dialect.GRUB)
 
 
 @pytest.mark.needs("grub-script-check")
@@ -272,6 +272,6 @@ def test_commands_for_grub_refuse_what_does_not_fit(mode: str, field: str, value
 def test_grub_can_parse_its_scripts(offer: Script, local_boot: str) -> None:
     """GRUB's own parser takes every script."""
     subject = machine("m", labels=("a", "b"), uefi_local_boot=local_boot)
-    text = SCRIPTS.render(Offer(script=offer, offer="", kind=""), subject, BASE, Dialect.GRUB)
+    text = scripts.render(Offer(script=offer, offer="", kind=""), subject, BASE, Dialect.GRUB)
     done = subprocess.run(["grub-script-check"], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -33,10 +33,10 @@ from bty.agent.wizard.events import (
 from bty.agent.wizard.screens import room_of
 from bty.agent.wizard.screens.sources import begin_choosing, sources_found, with_source
 from bty.agent.wizard.state import Job, Overlay, Run, Screen, Size, SourceStatus, State, Step, add_log
-from bty.agent.wizard.words import STAGES
 from bty.errors import PlanUnreachable
 from bty.model.disk import refusals
 from bty.model.plan import PlanMode
+from bty.model.progress import STAGE_WORDS
 from bty.units import format_bytes
 
 _LOOKED_INTO = 24  # disks whose contents are read when they are listed
@@ -211,7 +211,7 @@ def _moved(state: State, job: Job, event: FlashMoved) -> State:
     if run.receipt is not None:
         return state
     if progress.stage is not run.progress.stage:
-        state = add_log(state, f"{run.disk.path}: {STAGES[progress.stage]}")
+        state = add_log(state, f"{run.disk.path}: {STAGE_WORDS[progress.stage]}")
     if progress.retries > run.progress.retries:
         state = add_log(state, f"{run.disk.path}: the connection broke, going on at {format_bytes(progress.read)}")
     samples = run.samples.add(progress.done, event.at)

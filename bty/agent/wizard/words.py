@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from bty.host.contents import Contents, Part
-from bty.model.progress import Stage
 from bty.units import format_bytes
-
-STAGES = {Stage.OPEN: "opening", Stage.WRITE: "writing", Stage.VERIFY: "reading back", Stage.FINISH: "finishing"}
 
 
 def describe_contents(contents: Contents | str | None) -> list[str]:

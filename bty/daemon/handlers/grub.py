@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from bty.daemon import keys
+from bty.daemon import keys, scripts
 from bty.daemon.client import resolve_ip, url_of
 from bty.daemon.scripts import Dialect
 from bty.daemon.tftp import Content, Find
@@ -41,4 +41,4 @@ def finder(app: web.Application) -> Find:
 async def render(app: web.Application, mac: str, *, ip: str, base: str) -> str:
     """Return the script that this machine boots now, for GRUB."""
     machine, offer = await app[keys.FLEET].contact(mac, ip=ip)
-    return app[keys.SCRIPTS].render(offer, machine, base, Dialect.GRUB)
+    return scripts.render(offer, machine, base, Dialect.GRUB)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from bty.daemon import keys
+from bty.daemon import keys, scripts
 from bty.daemon.client import base_url
 from bty.daemon.codec import reply
 from bty.daemon.speech import speaks
@@ -74,7 +74,7 @@ async def explain(request: web.Request) -> web.Response:
     base = base_url(request)
     found = request.app[keys.INSIGHTS].explain(parse_mac(request.match_info["mac"]), base_url=base)
     now, *after = (_step(step) for step in found.steps)
-    script = request.app[keys.SCRIPTS].render(found.steps[0].offer, found.machine, base)
+    script = scripts.render(found.steps[0].offer, found.machine, base)
     return reply({"mac": found.machine.mac, "now": {**now, "text": script, "plan": found.plan}, "after": after})
 
 

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from aiohttp import web
 
+from bty.daemon import scripts
 from bty.daemon.client import base_url, client_ip
 from bty.daemon.codec import decode, no_content, read_body, read_json, reply
 from bty.daemon.handlers import grub
-from bty.daemon.keys import CONFIG, FLEET, SCRIPTS
+from bty.daemon.keys import CONFIG, FLEET
 from bty.daemon.speech import TEXT, speaks
 from bty.errors import NotFound
 from bty.services.fleet import Report
@@ -118,7 +119,7 @@ class SshBody(msgspec.Struct, kw_only=True):
 @speaks(reply=TEXT)
 async def bootstrap(request: web.Request) -> web.Response:
     """Answer the script that sends any machine to its own."""
-    return _script(request.app[SCRIPTS].bootstrap(base_url(request)))
+    return _script(scripts.bootstrap(base_url(request)))
 
 
 @speaks(reply=TEXT)
@@ -126,7 +127,7 @@ async def script(request: web.Request) -> web.Response:
     """Answer the script that this machine boots now."""
     mac, base = _mac(request), base_url(request)
     machine, offer = await request.app[FLEET].contact(mac, ip=client_ip(request))
-    return _script(request.app[SCRIPTS].render(offer, machine, base))
+    return _script(scripts.render(offer, machine, base))
 
 
 @speaks(reply=TEXT)

@@ -11,8 +11,7 @@ from bty.agent.wizard.screens.common import ALWAYS, HELP, LOG, QUIT, Room, ask_c
 from bty.agent.wizard.screens.sources import begin_choosing
 from bty.agent.wizard.state import Binding, Job, Run, Size, State, Step
 from bty.agent.wizard.text import fit, wrap
-from bty.agent.wizard.words import STAGES
-from bty.model.progress import Progress, Stage
+from bty.model.progress import STAGE_WORDS, Progress, Stage
 from bty.units import format_bytes, format_seconds
 
 _LABEL = 11
@@ -76,7 +75,7 @@ def _bar_line(label: str, done: int, total: int | None, area: Size, look: Look) 
 
 def _outcome(run: Run) -> tuple[str, str]:
     if run.receipt is None:
-        return "text", STAGES[run.progress.stage]
+        return "text", STAGE_WORDS[run.progress.stage]
     if run.receipt.error:
         return "bad", f"FAILED: {run.receipt.error}"
     return "good", f"done in {format_seconds(run.receipt.seconds)}"
