@@ -164,6 +164,10 @@ class IntegrityFailed(FlashFailed):
     exit_code = 13
 
 
+class NotUnpacked(IntegrityFailed):
+    """The image is damaged, or not of the format that it is taken for."""
+
+
 class ReadbackFailed(IntegrityFailed):
     """The disk does not give back what was written to it."""
 

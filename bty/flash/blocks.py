@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import queue
@@ -26,6 +27,8 @@ class Block:
 
     def __init__(self) -> None:
         memory = mmap.mmap(-1, BLOCK_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with contextlib.suppress(OSError):  # a kernel may lack them. Debian's gives them unasked, others gain a tenth for qcow2 (measured)
+            memory.madvise(mmap.MADV_HUGEPAGE)
         self.view = memoryview(memory)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         self.length = 0

@@ -7,7 +7,7 @@ import gzip
 import os
 from collections.abc import Callable
 
-from bty.errors import IntegrityFailed, WriteFailed
+from bty.errors import WriteFailed
 from bty.host import proc
 from bty.model.image import ImageFormat
 
@@ -24,19 +24,13 @@ _RAPIDGZIP = ("rapidgzip", "-dc", "-P0")
 _RAPIDGZIP_CORES = 4  # with fewer, igzip is faster
 
 
-class NotUnpacked(IntegrityFailed):
-    """The image is damaged, or not of the format that it is taken for."""
-
-
-def decoder_argv(image_format: ImageFormat, *, proved_by_digest: bool) -> list[str] | None:
-    """Return the command that unpacks standard input to standard output, None for formats that need no program.
+def decoder_argv(image_format: ImageFormat, *, proved_by_digest: bool) -> list[str]:
+    """Return the command that unpacks standard input to standard output.
 
     rapidgzip accepts a truncated file, so it is used only where a promised digest proves the input. Raises
     `WriteFailed` where no program for the format is installed.
     """
-    candidates = _DECODERS.get(image_format)
-    if candidates is None:
-        return None
+    candidates = _DECODERS[image_format]
     cores = len(os.sched_getaffinity(0))
     if image_format is ImageFormat.IMG_GZ and proved_by_digest and cores >= _RAPIDGZIP_CORES:
         candidates = (_RAPIDGZIP, *candidates)

@@ -17,13 +17,13 @@ from hashlib import sha256
 from bty.errors import IntegrityFailed, SourceFailed
 from bty.flash.blocks import ALIGNMENT, BLOCK_BYTES, Block
 from bty.flash.inflate import address_of
-from bty.flash.qcow2_tables import SECTOR, Qcow2Plan, UnusableImage, plan_qcow2
+from bty.flash.qcow2_tables import SECTOR, Qcow2Plan, ReadAt, UnusableImage, plan_qcow2
 from bty.units import MIB
 
-__all__ = ["Qcow2Plan", "Qcow2Stream", "UnusableImage", "plan_qcow2"]
+__all__ = ["Qcow2Plan", "Qcow2Stream", "UnusableImage", "guest_head", "plan_qcow2"]
 
-_BATCH_BYTES = BLOCK_BYTES // 2  # of guest data a job of the pool; a cluster has 2 MiB at most
-_WAITING = 7  # blocks more than the pool needs, so that it has work while the disk is waited for
+_BATCH_BYTES = BLOCK_BYTES  # of guest data a job of the pool; a cluster has 2 MiB at most
+_WAITING = 4  # blocks more than the pool needs, so that it has work while the disk is waited for
 ZERO_PIECE_BYTES = 64 * MIB
 """The most that one call of `zero` covers. At 150 MB/s that is half a second, and as long a cancel waits."""
 
@@ -214,6 +214,25 @@ def _zero_pieces(plan: Qcow2Plan) -> Iterator[tuple[int, int]]:
     for offset, length in plan.zero_runs():
         for start in range(offset, offset + length, ZERO_PIECE_BYTES):
             yield start, min(ZERO_PIECE_BYTES, offset + length - start)
+
+
+def guest_head(plan: Qcow2Plan, pread: ReadAt, length: int) -> bytes:
+    """Return the first *length* bytes that a guest would see of a qcow2 image. Raises `SourceFailed`."""
+    head = bytearray(min(length, plan.virtual_size))
+    for host, guest, size in zip(plan.hosts, plan.guests, plan.sizes, strict=True):
+        if guest >= len(head):
+            continue
+        stored, packed = divmod(size, 2)
+        if packed:
+            source, cluster = bytearray(pread(host, stored)), bytearray(plan.cluster_size)
+            if not plan.inflate(((address_of(source), len(source)),), memoryview(cluster)):
+                continue  # the stream says so when it comes to it
+            data = bytes(cluster)
+        else:
+            data = pread(host, min(stored, len(head) - guest))
+        part = data[: len(head) - guest]
+        head[guest : guest + len(part)] = part
+    return bytes(head)
 
 
 def _keep_nothing() -> Callable[[], None]:

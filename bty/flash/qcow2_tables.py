@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from operator import itemgetter
 
 from bty.errors import SourceFailed
 from bty.flash.inflate import Inflate, load_deflate, load_zstd
@@ -187,37 +188,57 @@ class _Planner:
         step, cluster = (2, self.cluster) if self.extended else (1, self.cluster)
         allowed = _OFFSET | _COPIED | (_ZERO if self.version == 3 and not self.extended else 0)
         empty = 0  # clusters before this one that hold nothing: told together, most images are full of them
-        for index in range(0, min(len(table), -(-(self.virtual_size - guest) // cluster) * step), step):
+        index, end = 0, min(len(table), -(-(self.virtual_size - guest) // cluster) * step)
+        while index < end:
             entry = table[index]
             if not entry and not self.extended:
                 empty += 1
+                index += 1
                 continue
             if empty:
                 self.add_zeros(guest, empty * cluster)
                 guest, empty = guest + empty * cluster, 0
-            length = min(cluster, self.virtual_size - guest)
             if entry & _PACKED:
-                self.add_packed(entry, guest)
-            elif entry & ~allowed or entry & _OFFSET & (cluster - 1):
+                guest, index = self.add_packed(guest, table, index, end, step)
+                continue
+            length = min(cluster, self.virtual_size - guest)
+            if entry & ~allowed or entry & _OFFSET & (cluster - 1):
                 raise UnusableImage(f"the qcow2 image has a damaged entry for the cluster at {guest}")
-            elif self.extended:
+            if self.extended:
                 self.add_subclusters(entry & _OFFSET, table[index + 1], guest)
             elif entry & _ZERO or not entry & _OFFSET:
                 self.add_zeros(guest, length)
             else:
                 self.add_run(entry & _OFFSET, guest, length)
             guest += cluster
+            index += step
         if empty:
             self.add_zeros(guest, min(empty * cluster, self.virtual_size - guest))
 
-    def add_packed(self, entry: int, guest: int) -> None:
+    def add_packed(self, guest: int, table: array[int], index: int, end: int, step: int) -> tuple[int, int]:
+        """Add the compressed clusters from *index* on, up to one that is none; return the guest offset and index behind them.
+
+        All at once, since an image has 16 in each MiB, and a flash begins when all are known.
+        """
+        behind = next((at for at in range(index, end, step) if not table[at] & _PACKED), end)
+        entries = table[index:behind:step]
         shift = 62 - (self.bits - 8)
-        offset = entry & ((1 << shift) - 1)
-        sectors = (entry & (_PACKED - 1)) >> shift
-        if offset >= self.file_size:
-            raise UnusableImage(f"the qcow2 image is truncated: the cluster for {guest} lies behind the end of the file")
-        end = min((offset // SECTOR + sectors + 1) * SECTOR, self.file_size)
-        self.append(offset, guest, (end - offset) * 2 + 1)
+        offset_bits, sector_bits = (1 << shift) - 1, (_PACKED - 1) >> shift
+        offsets = [entry & offset_bits for entry in entries]
+        if max(offsets) >= self.file_size:
+            at = guest + next(index for index, offset in enumerate(offsets) if offset >= self.file_size) * self.cluster
+            raise UnusableImage(f"the qcow2 image is truncated: the cluster for {at} lies behind the end of the file")
+        if len(self.hosts) + len(offsets) > _MAX_RUNS:
+            raise _too_many_pieces()
+        # The last sector is counted whole, and may be cut by the end of the file.
+        stops = [((offset >> 9) + (entry >> shift & sector_bits) + 1) << 9 for entry, offset in zip(entries, offsets, strict=True)]
+        if max(stops) > self.file_size:
+            stops = [min(stop, self.file_size) for stop in stops]
+        after = guest + len(offsets) * self.cluster
+        self.hosts.extend(offsets)
+        self.guests.extend(range(guest, after, self.cluster))
+        self.sizes.extend([(stop - offset) * 2 + 1 for offset, stop in zip(offsets, stops, strict=True)])
+        return after, behind
 
     def add_subclusters(self, host: int, bitmap: int, guest: int) -> None:
         stored, zero = bitmap & 0xFFFF_FFFF, bitmap >> 32
@@ -246,7 +267,7 @@ class _Planner:
 
     def append(self, host: int, guest: int, size: int) -> None:
         if len(self.hosts) >= _MAX_RUNS:
-            raise UnusableImage("the qcow2 image is in too many pieces", hint="convert it with -o cluster_size=64k")
+            raise _too_many_pieces()
         self.hosts.append(host)
         self.guests.append(guest)
         self.sizes.append(size)
@@ -255,21 +276,18 @@ class _Planner:
         if self.zeros and self.zeros[-2] + self.zeros[-1] == guest:
             self.zeros[-1] += length
         elif len(self.zeros) >= _MAX_RUNS:
-            raise UnusableImage("the qcow2 image is in too many pieces", hint="convert it with -o cluster_size=64k")
+            raise _too_many_pieces()
         else:
             self.zeros.extend((guest, length))
 
     def order_runs(self) -> None:
         """Sort the runs as the stream will meet them; most images are in that order already."""
-        hosts, count = self.hosts, len(self.hosts)
+        hosts = self.hosts
         if all(map(int.__le__, hosts, hosts[1:])):
             return
-        # The position in the low bits keeps this one list of small integers instead of a list of tuples.
-        order = array("Q", (key & (_MAX_RUNS - 1) for key in sorted(host * _MAX_RUNS + index for index, host in enumerate(hosts))))
-        assert len(order) == count
-        self.hosts, self.guests, self.sizes = (
-            array("Q", (column[index] for index in order)) for column in (self.hosts, self.guests, self.sizes)
-        )
+        order = sorted(range(len(hosts)), key=hosts.__getitem__)
+        pick = itemgetter(*order)  # more than one: else they were in order
+        self.hosts, self.guests, self.sizes = (array("Q", pick(column)) for column in (hosts, self.guests, self.sizes))
 
     def refuse_overlaps(self) -> None:
         """Refuse an image whose tables lie on each other, or whose data begins in a table: no writer makes one."""
@@ -286,6 +304,10 @@ class _Planner:
                 offset, length, _ = next(tables, (1 << 64, 0, b""))
             if offset < host + (1 if size & 1 else size // 2):
                 raise UnusableImage("data and tables of the qcow2 image lie on each other: damaged")
+
+
+def _too_many_pieces() -> UnusableImage:
+    return UnusableImage("the qcow2 image is in too many pieces", hint="convert it with -o cluster_size=64k")
 
 
 def _words(data: bytes) -> array[int]:

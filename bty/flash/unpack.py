@@ -6,9 +6,8 @@ import os
 import threading
 from collections.abc import Callable
 
-from bty.errors import BtyError, IntegrityFailed, WriteFailed
+from bty.errors import BtyError, IntegrityFailed, NotUnpacked, WriteFailed
 from bty.flash.blocks import BLOCK_BYTES, Block, BlockPool
-from bty.flash.decode import NotUnpacked
 from bty.flash.pipes import read_full, wide_pipe
 from bty.host import proc
 

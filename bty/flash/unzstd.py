@@ -9,9 +9,8 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from bty.errors import WriteFailed
+from bty.errors import NotUnpacked, WriteFailed
 from bty.flash.blocks import BLOCK_BYTES, Block, BlockPool
-from bty.flash.decode import NotUnpacked
 from bty.flash.readahead import Fill, ReadAhead
 
 

@@ -46,6 +46,15 @@ def test_the_flasher_never_loads_the_server(arguments: list[str]) -> None:
     assert not {name for name in loaded if name.startswith(("bty.store", "bty.services", "bty.daemon"))}
 
 
+def test_a_flash_loads_what_its_image_needs() -> None:
+    """Who names a file waits for no client of http, and for no format but his own."""
+    code, loaded = _start("flash", "raw.img", "no-such-disk", "--yes")
+
+    assert code == 10
+    assert "bty.flash.engine" in loaded
+    assert loaded & {"http.client", "ssl", "email", "bty.flash.qcow2", "bty.flash.unpack", "bty.flash.decode", "bty.flash.unzstd"} == set()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["flash", "--help"], ["disks", "--json"], ["--server", "no address", "--mac", "52:54:00:11:22:33"]],
