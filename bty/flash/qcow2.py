@@ -18,12 +18,13 @@ from bty.errors import IntegrityFailed, SourceFailed
 from bty.flash.blocks import ALIGNMENT, BLOCK_BYTES, Block
 from bty.flash.inflate import address_of
 from bty.flash.qcow2_tables import SECTOR, Qcow2Plan, ReadAt, UnusableImage, plan_qcow2
-from bty.units import MIB
+from bty.units import KIB, MIB
 
 __all__ = ["Qcow2Plan", "Qcow2Stream", "UnusableImage", "guest_head", "plan_qcow2"]
 
 _BATCH_BYTES = BLOCK_BYTES  # of guest data a job of the pool; a cluster has 2 MiB at most
 _WAITING = 4  # blocks more than the pool needs, so that it has work while the disk is waited for
+_GAP_BYTES, _HEAD_READ_BYTES = 256 * KIB, 4 * MIB  # what is read beside what is needed, and at once, to look at the head
 ZERO_PIECE_BYTES = 64 * MIB
 """The most that one call of `zero` covers. At 150 MB/s that is half a second, and as long a cancel waits."""
 
@@ -219,20 +220,42 @@ def _zero_pieces(plan: Qcow2Plan) -> Iterator[tuple[int, int]]:
 def guest_head(plan: Qcow2Plan, pread: ReadAt, length: int) -> bytes:
     """Return the first *length* bytes that a guest would see of a qcow2 image. Raises `SourceFailed`."""
     head = bytearray(min(length, plan.virtual_size))
-    for host, guest, size in zip(plan.hosts, plan.guests, plan.sizes, strict=True):
-        if guest >= len(head):
-            continue
-        stored, packed = divmod(size, 2)
-        if packed:
-            source, cluster = bytearray(pread(host, stored)), bytearray(plan.cluster_size)
-            if not plan.inflate(((address_of(source), len(source)),), memoryview(cluster)):
-                continue  # the stream says so when it comes to it
-            data = bytes(cluster)
-        else:
-            data = pread(host, min(stored, len(head) - guest))
-        part = data[: len(head) - guest]
-        head[guest : guest + len(part)] = part
+    for start, stop, needs in _neighbours(plan, len(head)):
+        read = pread(start, stop - start)
+        for host, guest, size in needs:
+            data = read[host - start :][: size // 2]
+            if size & 1:
+                source, cluster = bytearray(data), bytearray(plan.cluster_size)
+                if not source or not plan.inflate(((address_of(source), len(source)),), memoryview(cluster)):
+                    continue  # the stream says so when it comes to it
+                data = bytes(cluster)
+            part = data[: len(head) - guest]
+            head[guest : guest + len(part)] = part
     return bytes(head)
+
+
+def _neighbours(plan: Qcow2Plan, length: int) -> Iterator[tuple[int, int, list[tuple[int, int, int]]]]:
+    """Yield the runs of the first *length* guest bytes as host, guest and size, in groups that one read gets, with its start and end.
+
+    A read may be a connection of its own, which costs as much as a few clusters more.
+    """
+    group: list[tuple[int, int, int]] = []
+    start = stop = 0
+    for host, guest, size in zip(plan.hosts, plan.guests, plan.sizes, strict=True):
+        if guest >= length:
+            continue
+        if not size & 1:
+            size = min(size, 2 * (length - guest))
+        end = host + size // 2
+        if group and (host > stop + _GAP_BYTES or end > start + _HEAD_READ_BYTES):
+            yield start, stop, group
+            group = []
+        if not group:
+            start = stop = host
+        stop = max(stop, end)
+        group.append((host, guest, size))
+    if group:
+        yield start, stop, group
 
 
 def _keep_nothing() -> Callable[[], None]:

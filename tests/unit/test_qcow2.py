@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bty.flash.qcow2 import Qcow2Stream, plan_qcow2
+from bty.flash.qcow2 import Qcow2Stream, guest_head, plan_qcow2
 from tests.support.qcow2 import decode, patched, plan_bytes, raw_by_qemu, run, some_bytes, tables_of, write_as_guest
 
 PIECES = st.lists(
@@ -210,3 +210,23 @@ def test_a_subcluster_image_ends_where_its_size_says(tmp_path):
     raw.write_bytes(random.Random(3).randbytes(70_144))
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-o", "extended_l2=on", raw, image)
     assert decode(image.read_bytes()) == raw.read_bytes()
+
+
+@pytest.mark.parametrize("flags", [[], ["-c"], ["-c", "-W", "-m", "4"]])
+def test_the_head_is_read_at_few_places(tmp_path, flags):
+    """A read may be a connection of its own; each of 16 clusters was one."""
+    raw, image = tmp_path / "raw", tmp_path / "image.qcow2"
+    content = some_bytes(3, 2 << 20, "text") + bytes(1 << 20) + some_bytes(4, 1 << 20, "noise")
+    raw.write_bytes(content)
+    run("qemu-img", "convert", *flags, "-f", "raw", "-O", "qcow2", raw, image)
+    data, reads = image.read_bytes(), []
+
+    def pread(offset: int, length: int) -> bytes:
+        reads.append(length)
+        return data[offset : offset + length]
+
+    for length in (512, 100_000, 1 << 20, (1 << 20) + 5, 4 << 20, 5 << 20):
+        reads.clear()
+        assert guest_head(plan_bytes(data), pread, length) == content[:length]
+        assert len(reads) <= 1 + length // (2 << 20)
+        assert max(reads) <= 4 << 20
