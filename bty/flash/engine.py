@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 # to their next piece: a flash of a qcow2 image took 6 % longer (measured).
 _TURN_S = 0.0002
 _POOL_BLOCKS = 4
-_QCOW2_BLOCKS = 4  # clusters are unpacked from blocks that wait for that
 _PACKED_PIECE_BYTES = MIB
 
 
@@ -356,7 +355,7 @@ class ManyFlash:
         def write_part(block: Block, start: int, end: int, offset: int) -> None:
             self._each_writer(lambda writer: writer.write_part(block, start, end, offset))
 
-        pool = self._pool(_QCOW2_BLOCKS)
+        pool = self._pool()
 
         def feed(block: Block) -> None:
             def let_go() -> None:
@@ -375,8 +374,8 @@ class ManyFlash:
         finally:
             stream.close()
 
-    def _pool(self, blocks: int = _POOL_BLOCKS) -> BlockPool:
-        pool = BlockPool(blocks)
+    def _pool(self) -> BlockPool:
+        pool = BlockPool(_POOL_BLOCKS)
         with self._lock:
             self._pools.append(pool)
             stopped = self._failure.error is not None
