@@ -99,7 +99,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("target", metavar="TARGET", nargs="+", help="a disk: its path, a link under /dev/disk/by-id, its serial or WWN")
     parser.add_argument("--sha256", metavar="HEX", help="the sha256 that the image, as fetched, must have")
     parser.add_argument("--format", metavar="FMT", help="img, img.gz, img.xz, img.zst, img.bz2 or qcow2; else the name tells")
-    parser.add_argument("--bmap", metavar="FILE|URL", help="a block map; one beside the image is found by itself")
+    parser.add_argument("--bmap", metavar="FILE|URL", help="a block map of a raw image; one beside the image is found by itself")
     parser.add_argument("--verify", action="store_true", help="read the disk back and compare")
     parser.add_argument("--no-sparse", action="store_true", help="write zeros too, instead of having the disk zero them")
     parser.add_argument("--json", action="store_true", help="one JSON object a line: progress, then the result, of each disk")

@@ -8,7 +8,6 @@ itself is the cause; it ends the others. A disk that fails ends only its own par
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from bty.flash.part import FirstFailure, Part, Parts, Size
 from bty.flash.readahead import Fill, ReadAhead
 from bty.flash.sizes import raw_size
 from bty.flash.target import refuse
+from bty.flash.turns import short_turns
 from bty.flash.unpacker import StartUnpacker, Unpacker, find_unpacker
 from bty.flash.writer import HEAD_BYTES, DiskWriter
 from bty.model.disk import Disk
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from bty.flash.bmap_check import BmapCheck
     from bty.flash.qcow2 import Qcow2Plan
 
-# How long a thread may run Python code while another waits to. With the interpreter's own 5 ms those that unpack and hash come late
-# to their next piece: a flash of a qcow2 image took 6 % longer (measured).
-_TURN_S = 0.0002
 _POOL_BLOCKS = 4
 _PACKED_PIECE_BYTES = MIB
 
@@ -125,10 +122,9 @@ class ManyFlash:
     def run(self) -> tuple[Outcome, ...]:
         """Flash and return how it ended for each disk. Raises nothing that has a name: see `Outcome.error`."""
         self._started_at = time.monotonic()
-        usual_turn_s = sys.getswitchinterval()
-        sys.setswitchinterval(_TURN_S)
         try:
-            self._flash()
+            with short_turns():
+                self._flash()
         except BaseException as error:
             self._fail(error)
             self._parts.close()
@@ -144,7 +140,6 @@ class ManyFlash:
                 part.close()
             self._job.source.close()
             self._intake.digest.close()
-            sys.setswitchinterval(usual_turn_s)
         return tuple(self._outcomes[part] for part in self._all)
 
     def cancel(self) -> None:
@@ -346,6 +341,7 @@ class ManyFlash:
         self._parts.each(lambda part: part.accept_head(head))
 
         def write(offset: int, data: memoryview | bytes | bytearray) -> None:
+            self._failure.check()  # a block of the file may be thousands of the disk
             self._each_writer(lambda writer: writer.write(offset, data))
 
         def zero(offset: int, length: int) -> None:
@@ -353,6 +349,7 @@ class ManyFlash:
             self._each_writer(lambda writer: writer.zero(offset, length))
 
         def write_part(block: Block, start: int, end: int, offset: int) -> None:
+            self._failure.check()
             self._each_writer(lambda writer: writer.write_part(block, start, end, offset))
 
         pool = self._pool()

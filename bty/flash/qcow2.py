@@ -39,7 +39,7 @@ class Qcow2Stream:
     *write_part*, where it is given, takes decompressed data in place of *write*: a block, where in it, and the guest offset.
     Zero runs are told in their order, in pieces, as far as the file has passed: a disk zeroes while the next data decompresses.
     `write` and `zero` are called on the feeding thread only; the data is valid during the call, its length a multiple of 512.
-    Memory: a few blocks and a few MiB for the pool.
+    Memory: two blocks for each processor, 16 at most, and four more.
     """
 
     def __init__(

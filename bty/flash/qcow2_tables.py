@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
-from operator import itemgetter
 
 from bty.errors import SourceFailed
 from bty.flash.inflate import Inflate, load_deflate, load_zstd
@@ -27,7 +26,7 @@ _OFFSET = 0x00FF_FFFF_FFFF_FE00
 _COPIED, _PACKED, _ZERO = 1 << 63, 1 << 62, 1
 _MAX_L1_BYTES = 32 * MIB  # QEMU's own limit
 _MAX_TABLES = 1 << 18  # 128 TiB in clusters of 64 KiB
-_MAX_RUNS = 1 << 22  # 100 MB of memory; QEMU writes one run a stretch, or one a compressed cluster
+_MAX_RUNS = 1 << 22  # 100 MB of memory, three times that to sort them; QEMU writes one run a stretch, or one a compressed cluster
 _READ_AHEAD = 64 * KIB
 
 ReadAt = Callable[[int, int], bytes]
@@ -285,9 +284,9 @@ class _Planner:
         hosts = self.hosts
         if all(map(int.__le__, hosts, hosts[1:])):
             return
-        order = sorted(range(len(hosts)), key=hosts.__getitem__)
-        pick = itemgetter(*order)  # more than one: else they were in order
-        self.hosts, self.guests, self.sizes = (array("Q", pick(column)) for column in (hosts, self.guests, self.sizes))
+        # The position in the low bits keeps this one list of integers, 50 bytes each.
+        order = array("I", (key & (_MAX_RUNS - 1) for key in sorted(host * _MAX_RUNS + index for index, host in enumerate(hosts))))
+        self.hosts, self.guests, self.sizes = (array("Q", map(column.__getitem__, order)) for column in (hosts, self.guests, self.sizes))
 
     def refuse_overlaps(self) -> None:
         """Refuse an image whose tables lie on each other, or whose data begins in a table: no writer makes one."""

@@ -141,7 +141,8 @@ def _authorize(ref: oras.OrasRef, timeout_s: float) -> dict[str, str]:
         try:
             fetch_document(f"https://{ref.host}/v2/", max_bytes=MIB, timeout_s=timeout_s)
         except SourceFailed as failure:
-            raise SourceFailed(f"the registry {ref.host} {_no_answer(failure) or f'gave no token: {reason_of(error)}'}") from error
+            cause = error.__cause__ if isinstance(error, oras.OrasError) and isinstance(error.__cause__, OSError) else error
+            raise SourceFailed(f"the registry {ref.host} {_no_answer(failure) or f'gave no token: {reason_of(cause)}'}") from error
         return {}
 
 

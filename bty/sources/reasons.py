@@ -11,14 +11,15 @@ _MOST_CHARACTERS = 300
 
 
 def reason_of(error: Exception) -> str:
-    """Return what *error* of a connection says, without its number; what a library wrapped around it is taken off."""
-    inner = getattr(error, "reason", None)
-    cause = inner if isinstance(inner, Exception) else error
+    """Return what *error* of a connection says, without its number; what urllib wrapped around it is taken off."""
+    told = None if isinstance(error, ssl.SSLError) else getattr(error, "reason", None)  # an exception or words
+    cause = told if isinstance(told, Exception) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {cause.verify_message}"
-    if isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS:
+        return f"its certificate is not trusted: {getattr(cause, 'verify_message', None) or cause}"
+    if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) in _NOT_TLS:
         return "it does not speak TLS"
     if isinstance(cause, socket.gaierror):
         return "nobody knows its name" if cause.errno in _NO_SUCH_NAME else "its name cannot be looked up"
-    words = cause.strerror if isinstance(cause, OSError) and cause.strerror else str(cause)
-    return words[:_MOST_CHARACTERS] or type(cause).__name__
+    words = told if isinstance(told, str) else cause.strerror if isinstance(cause, OSError) else None
+    plain = str(cause.args[0]) if len(cause.args) == 1 else str(cause)  # ssl shows one argument as a tuple
+    return (words or plain)[:_MOST_CHARACTERS] or type(cause).__name__

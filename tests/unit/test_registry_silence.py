@@ -8,6 +8,7 @@ import ssl
 import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import Message
 
 import pytest
 
@@ -15,6 +16,7 @@ from bty.errors import SourceFailed
 from bty.sources import oras
 from bty.sources.documents import HttpStatus, fetch_document
 from bty.sources.oras import resolve
+from bty.sources.reasons import reason_of
 from tests.support.listening import answering
 
 
@@ -91,10 +93,33 @@ def test_a_registry_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None
             resolve(f"oras://{host}/lab/debian:1", timeout_s=0.3)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "Connection refused"),
+        (urllib.error.URLError(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")), "Connection refused"),
+        (urllib.error.URLError("unknown url type: socks5"), "unknown url type: socks5"),
+        (urllib.error.HTTPError("http://x/", 401, "Unauthorized", Message(), None), "Unauthorized"),
+        (ssl.SSLError("Underlying socket has been closed."), "Underlying socket has been closed."),
+        (ssl.SSLCertVerificationError(1, "bad"), "its certificate is not trusted: bad"),
+        (TimeoutError("timed out"), "timed out"),
+        (ValueError(), "ValueError"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_what_a_library_says_becomes_words(error: Exception, words: str) -> None:
+    """Neither a number nor a wrapper is left, and an error that lacks what others have is told too."""
+    assert reason_of(error) == words
+
+
 def test_a_token_server_that_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The registry answers and sends its readers to a server that does not: the reason is in words here too."""
-    refused = urllib.error.URLError(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
-    monkeypatch.setattr(oras.oras, "fetch_anonymous_token", lambda *_, **__: (_ for _ in ()).throw(refused))
+    """The registry answers, and sends its readers to a server that does not."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise urllib.error.URLError(ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"))
+
+    monkeypatch.setattr(oras.oras, "_token_from_endpoint", fail)
+    monkeypatch.setattr(oras.oras, "_discover_bearer_challenge", lambda *_, **__: {"realm": "http://127.0.0.1:9/token"})
     monkeypatch.setattr(oras, "fetch_document", lambda url, **_: (_ for _ in ()).throw(HttpStatus(f"{url}: 401 Unauthorized", 401)))
     assert told("registry.example") == "the registry registry.example gave no token: Connection refused"
 

