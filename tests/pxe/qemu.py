@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.stall import listen
+from tests.support.stall import give_up, listen
 
 KVM = ("-accel", "kvm", "-cpu", "host")
 # Without tb-size the same boot takes two to three times as long, with one processor twice.
@@ -164,7 +164,8 @@ class Power:
             assert self._process.poll() is None, f"QEMU ended while waiting for {what}: see qemu.log"
             said = self.said
             tail = "\n".join(said.splitlines()[-25:])
-            assert time.monotonic() < deadline, f"{what}: not in {timeout_s:g} s; the serial line says:\n{tail}"
+            if time.monotonic() > deadline:
+                give_up(said, f"{what}: not in {timeout_s:g} s; the serial line says:\n{tail}")
             listen(self._serial, said, what)
             time.sleep(0.1)
         if stage:

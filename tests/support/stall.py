@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import NoReturn
 
 SILENT_S = 30.0
+_TELLS = re.compile(r"soft lockup - CPU#|rcu: INFO: rcu_\w+ (self-)?detected (expedited )?stalls?")
 
 
 class Stalled(Exception):
@@ -26,3 +28,13 @@ def listen(line: Path, said: str, what: str) -> None:
         last = rest.rstrip().rpartition("\n")[2]
         if found and "Run /init" not in rest and re.match(r"\[ *[0-9]+\.[0-9]+\]", last):
             raise Stalled(f"{what}: the kernel has been silent for {silent_s:.0f} s after {last!r}")
+
+
+def give_up(said: str, problem: str) -> NoReturn:
+    """Fail with *problem* after a wait in vain; as `Stalled` where the kernel told in *said* that a processor stood still meanwhile.
+
+    A kernel may recover from that, so it is no excuse before the time is over.
+    """
+    if found := _TELLS.search(said):
+        raise Stalled(f"the kernel says {found[0]!r}; {problem}")
+    raise AssertionError(problem)

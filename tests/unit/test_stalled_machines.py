@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stall import SILENT_S, Stalled, listen
+from tests.support.stall import SILENT_S, Stalled, give_up, listen
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL = "iPXE\nLinux version 6.1\n[    0.000000] Command line: x\n[    1.085074] Asymmetric key parser registered\n"
@@ -48,6 +48,27 @@ def test_a_kernel_that_stands_still_has_stalled(tmp_path: Path, said: str, silen
 def test_any_other_silence_is_the_tests_own_affair(tmp_path: Path, said: str) -> None:
     """Firmware, iPXE, the initrd and the live environment have no such excuse."""
     _after_silence(tmp_path, said)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+        "rcu: INFO: rcu_preempt self-detected stall on CPU",
+        "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 1-... }",
+        "watchdog: BUG: soft lockup - CPU#1 stuck for 26s!",
+    ],
+)
+def test_a_wait_in_vain_is_excused_where_a_processor_stood_still(told: str) -> None:
+    """The kernel may tell of it at any time, and it is no excuse before the time is over."""
+    with pytest.raises(Stalled, match=r"no login: in 5 s"):
+        give_up(f"{KERNEL}[   34.627765] {told}\n", "no login: in 5 s")
+
+
+def test_a_wait_in_vain_is_a_failure() -> None:
+    """Where the kernel told of nothing."""
+    with pytest.raises(AssertionError, match=r"no login: in 5 s"):
+        give_up(KERNEL, "no login: in 5 s")
 
 
 def test_a_short_silence_is_none(tmp_path: Path) -> None:
