@@ -12,6 +12,7 @@ import pytest
 from bty.daemon.scripts import LOCAL_LOADER
 from tests.pxe.harness import NET_GRUB
 from tests.pxe.image import ROOT, SHIM
+from tests.support.api import eventually
 
 PLACES = {
     "tftp": [],
@@ -62,8 +63,7 @@ def test_assembled_files_are_the_same_each_time(tmp_path: Path) -> None:
         begun = int(time.time())
         subprocess.run([ROOT / "packaging/ipxe/assemble", tmp_path / name, "http://192.0.2.1:8080"], check=True)
         digests.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((tmp_path / name).iterdir())})
-        while int(time.time()) == begun:
-            time.sleep(0.01)
+        eventually(lambda began=begun: int(time.time()) > began)
     assert digests[0] == digests[1]
     assert (tmp_path / "one" / LOCAL_LOADER).read_bytes()[:2] == b"MZ"
     assert b"chain --replace http://192.0.2.1:8080/pxe-bootstrap.ipxe" in (tmp_path / "one" / "autoexec.ipxe").read_bytes()
