@@ -175,10 +175,10 @@ class Qcow2Stream:
         hosts, sizes = self._plan.hosts, self._plan.sizes
         need = max(hosts[index] + sizes[index] // 2 for index in self._packed)
         self._tail += view[: need - self._at]
-        have, waiting = self._tail_at + len(self._tail), []
+        waiting = []
         for index in self._packed:
             start, length = hosts[index] - self._tail_at, sizes[index] // 2
-            if start + length <= have - self._tail_at:
+            if start + length <= len(self._tail):
                 if len(self._batch) == self._batch_clusters:
                     self._submit(view, keep)
                 self._tails.append(self._tail[start : start + length])

@@ -230,7 +230,7 @@ class _Planner:
         if len(self.hosts) + len(offsets) > _MAX_RUNS:
             raise _too_many_pieces()
         # The last sector is counted whole, and may be cut by the end of the file.
-        stops = [((offset >> 9) + (entry >> shift & sector_bits) + 1) << 9 for entry, offset in zip(entries, offsets, strict=True)]
+        stops = [(offset // SECTOR + (entry >> shift & sector_bits) + 1) * SECTOR for entry, offset in zip(entries, offsets, strict=True)]
         if max(stops) > self.file_size:
             stops = [min(stop, self.file_size) for stop in stops]
         after = guest + len(offsets) * self.cluster
