@@ -11,9 +11,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
 from bty.errors import BtyError, Conflict, InvalidBody, NotFound
 from bty.model.catalog import has_credentials
 from bty.services.config import SECTIONS, Config, check_value, env_names
@@ -102,6 +99,8 @@ class ConfigFile:
         path = self.path
         if path is None:
             raise Conflict("no configuration file can be written", hint="the state directory's bty.toml, or one named by --config")
+        from tomlkit.exceptions import TOMLKitError  # tomlkit takes a fiftieth of the daemon's start to load, and only an edit needs it
+
         try:
             with self._editing:
                 text = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -157,6 +156,8 @@ def _shown(value: Any) -> Any:
 
 
 def _edited(text: str, values: dict[str, Any]) -> str:
+    import tomlkit
+
     document = tomlkit.parse(text)
     for key, value in values.items():
         section, _, name = key.partition(".")
