@@ -483,6 +483,7 @@ export interface Progress {
   at: string;
   total: number | null;
   rate: number | null;
+  trouble: string | null;
 }
 
 export interface ProgressBody {
@@ -491,6 +492,7 @@ export interface ProgressBody {
   bytes: number;
   total: number | null;
   rate: number | null;
+  trouble: string | null;
 }
 
 export interface Refused {

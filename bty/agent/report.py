@@ -170,6 +170,8 @@ def receipt_lines(receipt: Receipt) -> list[str]:
 def progress_line(progress: Progress, rate_bps: float) -> str:
     """Say how far a flash is, in one line."""
     words = [STAGE_WORDS[progress.stage]]
+    if progress.trouble:  # first of all: a terminal may be too narrow for the rest
+        words.append(f"waiting: {progress.trouble}")
     if progress.done_total:
         words.append(f"{progress.done * 100 // progress.done_total} %")
     words.append(format_bytes(progress.done) + (f" of {format_bytes(progress.done_total)}" if progress.done_total else ""))

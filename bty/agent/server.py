@@ -81,7 +81,10 @@ class Server:
         done, total = progress.done, progress.done_total
         if total is None and progress.read_total and done:  # where the image's size is not known, all three are of the download
             done, total, rate_bps = progress.read, progress.read_total, rate_bps * progress.read / done
-        self._mention("/progress", {"stage": progress.stage.value, "bytes": done, "total": total, "rate": round(rate_bps)})
+        body = {"stage": progress.stage.value, "bytes": done, "total": total, "rate": round(rate_bps)}
+        if progress.trouble:
+            body["trouble"] = progress.trouble
+        self._mention("/progress", body)
 
     def log(self, lines: list[str]) -> None:
         """Send lines for the operator's eyes; never fails, like `progress`."""

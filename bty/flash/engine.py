@@ -168,6 +168,7 @@ class ManyFlash:
             done=part.compared if verifying else writer.position if writer else 0,
             done_total=writer.image_bytes if verifying and writer else self._size.total if self._size.exact else None,
             retries=self._job.source.retries,
+            trouble=self._job.source.trouble or (writer.trouble() if writer else None),
         )
 
     def _receipt(self, part: Part, error: BtyError | None) -> Receipt:

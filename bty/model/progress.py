@@ -26,7 +26,7 @@ STAGE_WORDS = {Stage.OPEN: "opening", Stage.WRITE: "writing", Stage.VERIFY: "rea
 class Progress:
     """A moment of a flash. `read` counts bytes of the source, `done` bytes of the raw image in this stage.
 
-    Totals are None where nothing tells them beforehand.
+    Totals are None where nothing tells them beforehand. `trouble` is why nothing moves just now, None while it does.
     """
 
     stage: Stage
@@ -35,6 +35,7 @@ class Progress:
     done: int = 0
     done_total: int | None = None
     retries: int = 0
+    trouble: str | None = None
 
     def seconds_left(self, rate_bps: float) -> float | None:
         """Return how long the stage goes on at *rate_bps*; where the size of the raw image is unknown, what was read tells.
@@ -58,4 +59,5 @@ class Progress:
             "done": self.done,
             "done_total": self.done_total,
             "retries": self.retries,
+            "trouble": self.trouble,
         }

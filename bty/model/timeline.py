@@ -42,11 +42,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """What a machine says about a flash that runs: the flasher's stage, bytes, and when."""
+    """What a machine says about a flash that runs: the flasher's stage, bytes, why nothing moves where nothing does, and when."""
 
     stage: str
     bytes: int
     total: int | None
+    trouble: str | None = None
     at: str
 
 
@@ -278,12 +279,13 @@ def _fail(line: Timeline, event: Event) -> None:
 
 def _run(line: Timeline, moment: Moment) -> None:
     share = f"{moment.bytes * 100 // moment.total} %" if moment.total else format_bytes(moment.bytes) if moment.bytes else ""
+    detail = ", ".join(filter(None, (share, moment.trouble and f"waiting: {moment.trouble}")))
     running = _RUNNING.get(moment.stage, (Stage.WRITE,))
     if moment.stage in ("verify", "finish"):  # only what was written can be read back
         for stage in (Stage.DOWNLOAD, Stage.WRITE):
             line.entries[stage].state = State.DONE
     for stage in running:
-        line.entries[stage] = Entry(stage=stage, state=State.RUNNING, at=moment.at, detail=share)
+        line.entries[stage] = Entry(stage=stage, state=State.RUNNING, at=moment.at, detail=detail)
 
 
 def _close_gaps(line: Timeline) -> None:

@@ -46,5 +46,5 @@ class Insights:
         machine = self._fleet.get(mac)
         found = await self._events.find(filters={"subject_kind": "machine", "subject_id": mac}, limit=_EVENTS)
         said = self._fleet.live.progress(mac)
-        moment = Moment(stage=said.stage, bytes=said.bytes, total=said.total, at=said.at) if said else None
+        moment = Moment(stage=said.stage, bytes=said.bytes, total=said.total, trouble=said.trouble, at=said.at) if said else None
         return trace(machine, reversed(found), moment, now=utc_now())

@@ -17,12 +17,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a machine says it has come; `rate` is in bytes a second."""
+    """How far a machine says it has come; `rate` is in bytes a second, `trouble` why nothing moves just now."""
 
     stage: str
     bytes: int
     total: int | None = None
     rate: float | None = None
+    trouble: str | None = None
     at: str
 
     def to_json(self) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from bty import __version__
 from bty.errors import SourceFailed
 from bty.sources.deadline import Deadline
 from bty.sources.reasons import reason_of
+from bty.units import plain_text
 
 _CONNECT_TIMEOUT_S = 10.0
+_REASON_CHARACTERS = 100
 _HEADERS_TIMES = 4  # headers that trickle may take as many read timeouts as a silence may
 
 
@@ -30,7 +32,7 @@ class Response:
 
     def __init__(self, sock: socket.socket, response: http.client.HTTPResponse) -> None:
         self.status = response.status
-        self.reason = response.reason
+        self.reason = plain_text(response.reason)[:_REASON_CHARACTERS]
         self.length = response.length
         self._sock = sock
         self._response = response

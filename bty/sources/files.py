@@ -16,6 +16,7 @@ class FileSource:
 
     digest: str | None = None
     retries = 0
+    trouble: str | None = None
 
     def __init__(self, path: str) -> None:
         self.name = Path(path).name

@@ -21,8 +21,9 @@ from bty.errors import SourceFailed
 from bty.sources.connection import Broken, Refused, Response
 from bty.sources.deadline import shut_down
 from bty.sources.source import DeliveredDigest, NoRanges
+from bty.sources.trouble import Trouble
 from bty.sources.waiting import wait_unless
-from bty.units import MIB
+from bty.units import MIB, format_bytes
 
 STALL_LIMIT_S = 60.0
 """A minute without a byte is the end (decision F2)."""
@@ -91,13 +92,20 @@ class HttpSource:
         self._response: Response | None = None
         self._fruitless = 0
         self._last_byte_at = 0.0
+        self._trouble = Trouble()
         self._aborted = threading.Event()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    @property
+    def trouble(self) -> str | None:
+        """Return why no bytes come just now, None while they do."""
+        return self._trouble.words()
 
     def open(self) -> None:
         """Reach the image and learn its size. Raises `SourceFailed`."""
         self._last_byte_at = time.monotonic()
         self._reconnect(lambda: hashlib.sha256().hexdigest())
+        self._trouble.came()
 
     def readinto(self, view: memoryview, delivered: DeliveredDigest) -> int:
         """Put the next bytes into *view*, on a new connection where need be. Raises `SourceFailed`."""
@@ -107,9 +115,11 @@ class HttpSource:
             if self._response is None:
                 self._reconnect(delivered)
             assert self._response is not None
+            self._trouble.asked()
             try:
                 count = self._response.readinto(view[:_READ_BYTES])
                 if not count and self.size is None and self._response.ended_whole:
+                    self._trouble.came()
                     self.size = self._position
                     return 0
                 if not count:
@@ -117,6 +127,7 @@ class HttpSource:
             except Broken as error:
                 self._broke(error)
                 continue
+            self._trouble.came()
             self._position += count
             self._fruitless = 0
             self._last_byte_at = time.monotonic()
@@ -128,13 +139,17 @@ class HttpSource:
         for location in self._locations:
             for pause_s in (*_BACKOFF_S[:3], None):
                 try:
-                    return self._pread_once(location, offset, length)
+                    data = self._pread_once(location, offset, length)
+                    self._trouble.came()
+                    return data
                 except Broken as broken:
                     error = SourceFailed(f"{location.shown}: {broken}")
+                    self._trouble.broke(str(broken))
                     if pause_s is None or self._aborted.wait(pause_s):
                         break
                 except SourceFailed as failed:
                     error = failed
+                    self._trouble.answered()
                     break
         raise error
 
@@ -153,6 +168,7 @@ class HttpSource:
     def _broke(self, error: Exception) -> None:
         """Note that the stream broke; raise `SourceFailed` when it is not worth another try."""
         self.close()
+        self._trouble.broke(str(error))
         self.retries += 1
         self._fruitless += 1
         self._check_aborted()
@@ -185,15 +201,16 @@ class HttpSource:
             except Broken as error:
                 # A second location is there for a first that died: do not wait for the whole minute.
                 if len(self._locations) > 1 and self._fruitless >= 2:
-                    self._next_location()
+                    self._next_location(error)
                 else:
                     self._broke(error)
-            except Refused:
+            except Refused as error:
                 if len(self._locations) == 1:
                     raise
-                self._next_location()
+                self._next_location(error)
 
-    def _next_location(self) -> None:
+    def _next_location(self, error: Exception) -> None:
+        self._trouble.broke(str(error))
         self._locations.pop(0)
         self._fruitless = 0
         self.retries += 1
@@ -225,7 +242,7 @@ class HttpSource:
         """Check that a whole-object response is the known object, and read it up to the byte reached."""
         encoding = (response.header("Content-Encoding") or "identity").lower()
         if encoding != "identity" and not self.name.lower().endswith(_PACKED):  # some servers say it of any .gz file
-            raise Refused(f"{location.shown} sends the image packed ({encoding[:40]}) although it was asked not to")
+            raise Refused(f"{location.shown} sends the image packed ({encoding[:40]!r}) although it was asked not to")
         length = response.length
         if self.size is not None and length is not None and length != self.size:
             raise Refused(f"{location.shown} has changed, or is not what was promised: {length} bytes instead of {self.size}")
@@ -237,6 +254,7 @@ class HttpSource:
             return
         if known is not None and location.validator() != known:
             raise Refused(f"{location.shown} has changed during the flash")
+        self._trouble.broke(f"{location.shown} cannot go on in mid-image: its first {format_bytes(self._position)} are read again")
         digest = hashlib.sha256()
         scratch = memoryview(bytearray(_READ_BYTES))
         left, moved_at = self._position, time.monotonic()
@@ -302,6 +320,7 @@ class HttpSource:
     def _request(self, location: Location, headers: dict[str, str]) -> Response:
         """Send one GET, through redirects. Raises `Broken` where no answer came."""
         self._check_aborted()
+        self._trouble.asked()
         response = wait_unless(self._aborted, lambda: self._ask(location, headers))
         if response is None:
             raise SourceFailed("the fetch was stopped")

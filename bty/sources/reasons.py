@@ -5,13 +5,18 @@ from __future__ import annotations
 import socket
 import ssl
 
+from bty.units import plain_text
+
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")  # older and newer OpenSSL
 _NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _MOST_CHARACTERS = 300
 
 
 def reason_of(error: Exception) -> str:
-    """Return what *error* of a connection says, without its number; what urllib wrapped around it is taken off."""
+    """Return what *error* of a connection says, without its number; what urllib wrapped around it is taken off.
+
+    Words may be a server's: what a terminal would act upon is not in them.
+    """
     told = None if isinstance(error, ssl.SSLError) else getattr(error, "reason", None)  # an exception or words
     cause = told if isinstance(told, Exception) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -22,4 +27,4 @@ def reason_of(error: Exception) -> str:
         return "nobody knows its name" if cause.errno in _NO_SUCH_NAME else "its name cannot be looked up"
     words = told if isinstance(told, str) else cause.strerror if isinstance(cause, OSError) else None
     plain = str(cause.args[0]) if len(cause.args) == 1 else str(cause)  # ssl shows one argument as a tuple
-    return (words or plain)[:_MOST_CHARACTERS] or type(cause).__name__
+    return plain_text(words or plain)[:_MOST_CHARACTERS] or type(cause).__name__

@@ -31,6 +31,10 @@ class ImageSource(Protocol):
         """Return how often the stream was continued."""
 
     @property
+    def trouble(self) -> str | None:
+        """Return why no bytes come just now, None while they do."""
+
+    @property
     def served_from(self) -> str:
         """Return the location that the bytes come from now."""
 

@@ -44,6 +44,11 @@ class SpoolWhereNeeded:
         return self._source.retries
 
     @property
+    def trouble(self) -> str | None:
+        """Return why no bytes come just now."""
+        return self._source.trouble
+
+    @property
     def served_from(self) -> str:
         """Return where the bytes come from."""
         return self._source.served_from

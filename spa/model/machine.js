@@ -103,6 +103,7 @@ export function readProgress(progress) {
     amount: total > 0 ? `${bytes(progress.bytes)} of ${bytes(total)}` : bytes(progress.bytes),
     rate: rate(progress.rate),
     left: left !== null && left >= 0 ? `${duration(left)} left` : "",
+    trouble: progress.trouble ? `waiting: ${progress.trouble}` : "",
   };
 }
 
@@ -117,7 +118,7 @@ export function readProgress(progress) {
 export function runningSteps({ stages, stopped }, progress) {
   if (!progress || stopped) return stages;
   const now = readProgress(progress);
-  const detail = [now.percent !== null && `${now.percent} %`, progress.bytes > 0 && now.amount].filter(Boolean).join(", ");
+  const detail = [now.percent !== null && `${now.percent} %`, progress.bytes > 0 && now.amount, now.trouble].filter(Boolean).join(", ");
   return stages.map((step) => {
     if (RUNNING[progress.stage]?.includes(step.stage)) return { ...step, state: "running", at: progress.at, detail };
     return step.state === "running" ? { ...step, state: "done", detail: "" } : step; // the flash has gone on since

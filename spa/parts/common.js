@@ -102,7 +102,8 @@ export function digest(hex) {
  */
 export function flashBar(progress, { label, long = false }) {
   const now = readProgress(progress);
-  const words = [now.stage, now.percent === null ? now.amount : `${now.percent} %`, long && now.percent !== null && now.amount, now.rate, now.left];
+  const words = [now.stage, now.percent === null ? now.amount : `${now.percent} %`, long && now.percent !== null && now.amount];
+  words.push(...(now.trouble ? [now.trouble] : [now.rate, now.left]));
   const known = now.percent === null ? {} : { "aria-valuenow": now.percent };
   return h(
     "div",
@@ -112,7 +113,7 @@ export function flashBar(progress, { label, long = false }) {
       { class: "bar", role: "progressbar", "aria-label": label, "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuetext": words.filter(Boolean).join(", "), ...known },
       h("div", { class: "bar-fill", style: { transform: `scaleX(${(now.percent ?? 100) / 100})` } }),
     ),
-    h("p", { class: "flash-words" }, words.filter(Boolean).map((word, index) => h("span", { key: index }, word))),
+    h("p", { class: "flash-words" }, words.filter(Boolean).map((word, index) => h("span", { key: index, class: word === now.trouble ? "trouble" : undefined, title: word === now.trouble ? word : undefined }, word))),
   );
 }
 

@@ -68,13 +68,13 @@ async def test_progress_comes_and_ends_with_the_flash(daemon):
     """A running flash sends its progress; its end is a machine without any."""
     await daemon.call("GET", f"/pxe/{MAC}")
     async with listening(daemon) as listener:
-        await daemon.call("POST", f"/pxe/{MAC}/progress", json={"stage": "write", "bytes": 5, "total": 10, "rate": 2.5})
+        await daemon.call("POST", f"/pxe/{MAC}/progress", json={"stage": "write", "bytes": 5, "total": 10, "rate": 2.5, "trouble": "reset"})
         progress = (await listener.until("progress")).data
         await daemon.call("POST", f"/pxe/{MAC}/done", json={"error": "no disk"})
         row = (await listener.until("machine", mac=MAC)).data
 
     at = progress["progress"].pop("at")
-    assert progress == {"mac": MAC, "progress": {"stage": "write", "bytes": 5, "total": 10, "rate": 2.5}}
+    assert progress == {"mac": MAC, "progress": {"stage": "write", "bytes": 5, "total": 10, "rate": 2.5, "trouble": "reset"}}
     assert at <= utc_now()
     assert (row["progress"], row["flash_error"]) == (None, "no disk")
 

@@ -40,6 +40,7 @@ test("progress tells percent and time left where the total is known", () => {
   assert.deepEqual([known.stage, known.percent, known.left], ["Writing", 25, "15 s left"]);
   const open = readProgress({ stage: "strange", bytes: 2048, total: null, rate: null, at: "" });
   assert.deepEqual([open.stage, open.percent, open.amount, open.left], ["strange", null, "2.00 KiB", ""]);
+  assert.deepEqual([known.trouble, readProgress({ ...known, bytes: 5, total: 10, trouble: "Connection refused" }).trouble], ["", "waiting: Connection refused"]);
 });
 
 test("what a change does to a disk", () => {
@@ -128,6 +129,7 @@ test("the steps that a progress tells of are as far as it says", () => {
   assert.deepEqual(states("open", 0, null), ["download: "]);
   assert.deepEqual(states("write", 3072, 4096), ["download: 75 %, 3.00 KiB of 4.00 KiB", "write: 75 %, 3.00 KiB of 4.00 KiB"]);
   assert.deepEqual(states("write", 2048, null), ["download: 2.00 KiB", "write: 2.00 KiB"]);
+  assert.equal(runningSteps(line, { stage: "verify", bytes: 1, total: 2, rate: null, trouble: "the disk is silent", at: "now" })[3].detail, "50 %, 1 B of 2 B, waiting: the disk is silent");
   assert.equal(runningSteps(line, { stage: "verify", bytes: 1, total: 2, rate: null, at: "now" })[3].detail, "50 %, 1 B of 2 B");
   assert.equal(runningSteps(line, { stage: "verify", bytes: 1, total: 2, rate: null, at: "now" })[1].state, "done");
   assert.equal(runningSteps(line, null), line.stages);

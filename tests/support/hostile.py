@@ -66,9 +66,9 @@ class Hostile:
 
 
 @contextmanager
-def hostile_server(hostile: Hostile) -> Iterator[Hostile]:
+def hostile_server(hostile: Hostile, port: int = 0) -> Iterator[Hostile]:
     """Serve *hostile* on loopback until the block ends."""
-    with listening(lambda connection: _answer(connection, hostile)) as hostile.url:
+    with listening(lambda connection: _answer(connection, hostile), port) as hostile.url:
         yield hostile
 
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def listening(serve: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Let *serve* have each connection to a free port of loopback, in a thread of its own; yields the base address.
+def listening(serve: Callable[[socket.socket], None], port: int = 0) -> Iterator[str]:
+    """Let *serve* have each connection to *port* of loopback, 0 for a free one, in a thread of its own; yields the base address.
 
     A connection that *serve* leaves open stays open. Leaving the block ends all of them and waits for every *serve*.
     """
-    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    listener = socket.create_server(("127.0.0.1", port), backlog=64)
     connections: list[socket.socket] = []
     threads: list[threading.Thread] = []
 

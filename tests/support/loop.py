@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,3 +85,29 @@ def full_disk(folder: Path, size: int, *, room: int) -> Iterator[LoopDisk]:
             subprocess.run(["losetup", "--detach", device], check=True)
     finally:
         subprocess.run(["umount", folder], check=True)
+
+
+@contextmanager
+def silent_disk(folder: Path, size: int) -> Iterator[tuple[LoopDisk, Callable[[], AbstractContextManager[None]]]]:
+    """Attach a disk of *size* bytes, and give what makes it answer nothing: the file system behind it, on *folder*, is frozen meanwhile."""
+    folder.mkdir()
+    backing = folder.with_name(f"{folder.name}.ext4")
+    backing.touch()
+    os.truncate(backing, size + 16 * MIB)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", backing], check=True)
+    subprocess.run(["mount", "-o", "loop", backing, folder], check=True)
+
+    @contextmanager
+    def silence() -> Iterator[None]:
+        subprocess.run(["fsfreeze", "--freeze", folder], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["fsfreeze", "--unfreeze", folder], check=True)
+
+    try:
+        with loop_disk(folder / f"silent-{os.getpid()}", size) as disk:
+            yield disk, silence
+    finally:
+        subprocess.run(["umount", folder], check=True)
+        backing.unlink()

@@ -37,6 +37,13 @@ def test_a_running_stage_tells_how_far_it_is(done: int, total: int | None, words
     assert (found[Stage.DOWNLOAD], found[Stage.WRITE]) == (words, words)
 
 
+def test_a_running_stage_tells_why_nothing_moves() -> None:
+    """Behind how far it is, where that is known."""
+    moment = Moment(stage="write", bytes=1 << 20, total=4 << 20, trouble="Connection refused", at=AT)
+    assert told(moment=moment)[Stage.DOWNLOAD] == "25 %, waiting: Connection refused"
+    assert told(moment=Moment(stage="open", bytes=0, total=None, trouble="timed out", at=AT))[Stage.DOWNLOAD] == "waiting: timed out"
+
+
 @pytest.mark.parametrize(
     ("flasher", "states"),
     [

@@ -54,6 +54,7 @@ progresses = st.builds(
     done=st.integers(0, 2**40),
     done_total=st.none() | st.integers(0, 2**40),
     retries=st.integers(0, 9),
+    trouble=st.none() | st.text(min_size=1),
 )
 times = st.floats(0, 10**6)
 happenings: st.SearchStrategy[Event] = st.one_of(

@@ -94,6 +94,7 @@ class ProgressBody(msgspec.Struct, kw_only=True):
     bytes: Count
     total: Count | None = None
     rate: float | None = None
+    trouble: Text | None = None
 
 
 class LogBody(msgspec.Struct, kw_only=True):
@@ -177,7 +178,7 @@ async def inventory(request: web.Request) -> web.Response:
 async def progress(request: web.Request) -> web.Response:
     """Take word of how far a flash has come."""
     mac, body = _mac(request), await read_json(request, ProgressBody)
-    moment = Progress(stage=body.stage, bytes=body.bytes, total=body.total, rate=body.rate, at=utc_now())
+    moment = Progress(stage=body.stage, bytes=body.bytes, total=body.total, rate=body.rate, trouble=body.trouble, at=utc_now())
     await request.app[FLEET].progress(mac, ip=client_ip(request), progress=moment, token=body.cycle)
     return no_content()
 

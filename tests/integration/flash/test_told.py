@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +16,19 @@ from bty.agent.report import Reporter, progress_line
 from bty.agent.server import Server
 from bty.agent.unattended import Unattended
 from bty.errors import PlanUnreachable, SourceFailed
+from bty.flash.engine import Flash, FlashJob
+from bty.host.disks import list_disks
+from bty.model.disk import find_by_serial
+from bty.model.image import ImageFormat
 from bty.model.progress import Progress, Stage
+from bty.sources.files import FileSource
 from bty.sources.http import HttpSource, Location
 from bty.units import MIB
-from tests.integration.flash.conftest import run_bty
-from tests.support.api import Operator
+from tests.integration.flash.conftest import DISK_BYTES, run_bty
+from tests.support.api import Operator, eventually
 from tests.support.hostile import Behaviour, End, Hostile, hostile_server
+from tests.support.listening import answering
+from tests.support.loop import LoopDisk, can_loop, silent_disk
 from tests.support.process import daemon_process, free_port
 
 MAC = "52:54:00:11:22:34"
@@ -92,6 +102,85 @@ def test_no_time_is_left_where_nothing_moves(monkeypatch: pytest.MonkeyPatch) ->
     assert "left" not in progress_line(moving, 1.0)
     assert progress_line(moving, 1 * MIB).endswith("5:00 left")
     assert progress_line(moving, 100 * MIB).endswith("0:03 left")
+
+
+@pytest.mark.skipif(not can_loop(), reason="needs root and loop devices")
+def test_a_source_that_cannot_be_reached_tells_why_while_it_is_tried(
+    monkeypatch: pytest.MonkeyPatch, images: dict[str, Path], disk: LoopDisk
+) -> None:
+    """From the first connection on; once bytes come, nothing is wrong any more."""
+    monkeypatch.setenv("BTY_ALLOW_LOOP", "1")
+    port, disks, raw = free_port(), list_disks(), images["img"].read_bytes()
+    target = find_by_serial(disk.serial, disks)
+    source = HttpSource([Location.of(f"http://127.0.0.1:{port}/x.img")], name="x.img")
+    flash = Flash(FlashJob(source=source, image_format=ImageFormat.IMG, disk=target, disks=disks))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(flash.run)
+        eventually(lambda: flash.progress().trouble or running.done())
+        assert flash.progress().trouble == f"127.0.0.1:{port}: Connection refused"
+        assert "opening  waiting: 127.0.0.1" in progress_line(flash.progress(), 0.0)
+        with hostile_server(Hostile(body=raw), port=port):
+            running.result()
+    assert disk.read(len(raw)) == raw
+
+
+def test_a_server_that_is_silent_is_told_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before its connection is given up."""
+    monkeypatch.setattr("bty.sources.trouble.SILENCE_S", 0.1)
+    stall = Behaviour(end=End.STALL, end_after=MIB)
+    with hostile_server(Hostile(body=bytes(2 * MIB), script=[Behaviour(), stall])) as server:
+        source = HttpSource([Location.of(f"{server.url}/x.img")], name="x.img", stall_limit_s=20)
+        source.open()
+        source.close()
+        view = memoryview(bytearray(MIB))
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(_read_all, source, view)
+            eventually(lambda: source.trouble or reading.done())
+            assert str(source.trouble).startswith("no byte for ")
+            source.abort()
+            with pytest.raises(SourceFailed):
+                reading.result()
+
+
+def _read_all(source: HttpSource, view: memoryview) -> None:
+    digest = hashlib.sha256()
+    while count := source.readinto(view, digest.hexdigest):
+        digest.update(view[:count])
+
+
+def test_what_a_server_says_never_acts_on_a_terminal() -> None:
+    """Neither its reason phrase nor what is no HTTP at all."""
+    for status in (b"HTTP/1.1 404 \x1b[2Jgone", b"SSH-2.0-\x1b]0;x\x07"):
+        with answering(partial(_say, status + b"\r\nContent-Length: 0\r\n\r\n")) as url:
+            source = HttpSource([Location.of(f"{url}/x.img")], name="x.img", stall_limit_s=0.2)
+            with pytest.raises(SourceFailed) as failed:
+                source.open()
+        assert str(failed.value).isprintable(), str(failed.value)
+
+
+def _say(answer: bytes, connection: socket.socket) -> None:
+    with connection:
+        connection.sendall(answer)
+
+
+@pytest.mark.skipif(not can_loop(), reason="needs root and loop devices")
+def test_a_disk_that_is_silent_is_told_while_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, images: dict[str, Path]) -> None:
+    """It holds up the image, so nobody says that the server does; once it answers, the flash goes on to its end."""
+    monkeypatch.setattr("bty.flash.writer.SILENCE_S", 0.2)
+    monkeypatch.setenv("BTY_ALLOW_LOOP", "1")
+    raw = images["img"].read_bytes()
+    with silent_disk(tmp_path / "room", DISK_BYTES) as (disk, silence), ThreadPoolExecutor(1) as pool:
+        disks = list_disks()
+        target = find_by_serial(disk.serial, disks)
+        flash = Flash(FlashJob(source=FileSource(str(images["img"])), image_format=ImageFormat.IMG, disk=target, disks=disks))
+        with silence():
+            running = pool.submit(flash.run)
+            eventually(lambda: flash.progress().trouble or running.done())
+            trouble = flash.progress().trouble
+        assert str(trouble).startswith("the disk has not answered for ")
+        running.result()
+        assert flash.progress().trouble is None
+        assert disk.read(len(raw)) == raw
 
 
 def test_a_source_that_stalls_and_begins_anew_is_given_up_after_the_silence() -> None:

@@ -218,3 +218,14 @@ def test_progress_has_a_total_although_the_size_of_the_image_is_unknown(
     Server(daemon.url, MAC).progress(progress, 100.0)
     known = operator.call("GET", f"/machines/{MAC}")["progress"]
     assert {key: known[key] for key in told} == told
+
+
+def test_the_daemon_knows_why_a_flash_stands_still(daemon: DaemonProcess, operator: Operator) -> None:
+    """As long as it does."""
+    operator.bind(MAC, None, None, "bty-inventory")
+    server = Server(daemon.url, MAC)
+    server.progress(Progress(stage=Stage.WRITE, trouble="10.0.0.1: Connection refused"), 0.0)
+    assert operator.call("GET", f"/machines/{MAC}")["progress"]["trouble"] == "10.0.0.1: Connection refused"
+
+    server.progress(Progress(stage=Stage.WRITE), 0.0)
+    assert operator.call("GET", f"/machines/{MAC}")["progress"]["trouble"] is None

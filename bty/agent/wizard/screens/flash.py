@@ -75,7 +75,8 @@ def _bar_line(label: str, done: int, total: int | None, area: Size, look: Look) 
 
 def _outcome(run: Run) -> tuple[str, str]:
     if run.receipt is None:
-        return "text", STAGE_WORDS[run.progress.stage]
+        words, trouble = STAGE_WORDS[run.progress.stage], run.progress.trouble
+        return ("warn", f"{words}, waiting: {trouble}") if trouble else ("text", words)
     if run.receipt.error:
         return "bad", f"FAILED: {run.receipt.error}"
     return "good", f"done in {format_seconds(run.receipt.seconds)}"
