@@ -88,6 +88,8 @@ class Response:
         """Put the next bytes of the body into *view*; 0 is its end, or a cut. Raises `Broken`."""
         try:
             return self._response.readinto(view)
+        except ssl.SSLError as error:
+            raise Broken(f"its TLS connection broke: {error.reason or reason_of(error)}") from error
         except (http.client.HTTPException, OSError, ValueError) as error:
             raise Broken(reason_of(error)) from error
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -27,9 +29,10 @@ from bty.units import MIB
 from tests.integration.flash.conftest import DISK_BYTES, run_bty
 from tests.support.api import Operator, eventually
 from tests.support.hostile import Behaviour, End, Hostile, hostile_server
-from tests.support.listening import answering
+from tests.support.listening import answering, listening
 from tests.support.loop import LoopDisk, can_loop, silent_disk
 from tests.support.process import daemon_process, free_port
+from tests.support.registry import make_certificate
 
 MAC = "52:54:00:11:22:34"
 
@@ -156,6 +159,27 @@ def test_what_a_server_says_never_acts_on_a_terminal() -> None:
             with pytest.raises(SourceFailed) as failed:
                 source.open()
         assert str(failed.value).isprintable(), str(failed.value)
+
+
+@pytest.mark.needs("openssl")
+def test_a_tls_stream_that_breaks_is_not_called_a_server_without_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It spoke TLS until then."""
+    certificate, key = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+
+    def break_off(connection: socket.socket) -> None:
+        with server.wrap_socket(connection, server_side=True) as encrypted:
+            encrypted.recv(65536)
+            encrypted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf of it")
+            os.write(encrypted.fileno(), b"what is no record")
+
+    with listening(break_off) as url:
+        source = HttpSource([Location.of(f"{url.replace('http:', 'https:')}/x.img")], name="x.img", stall_limit_s=0.3)
+        source.open()
+        with pytest.raises(SourceFailed, match="its TLS connection broke"):
+            _read_all(source, memoryview(bytearray(MIB)))
 
 
 def _say(answer: bytes, connection: socket.socket) -> None:
