@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bty import __version__
 from bty.errors import BtyError, InvalidInput, PersonWanted
 from bty.model.disk import refusals
-from bty.units import format_bytes, parse_mac
+from bty.units import format_bytes, parse_mac, plain_text
 
 if TYPE_CHECKING:
     from bty.host.console import Console
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
             raise InvalidInput(f"no command {argv[0][:80]!r}", hint=f"there are {', '.join(commands)} and web; see bty --help")
         return _unattended(argv)
     except BtyError as error:
-        print(f"bty: {error}", file=sys.stderr)
+        print(f"bty: {plain_text(str(error))}", file=sys.stderr)
         return _ended(argv, error)
     except SystemExit as end:
         if end.code == InvalidInput.exit_code:  # argparse has said what was wrong, and how it is right

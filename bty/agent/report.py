@@ -82,7 +82,7 @@ class Reporter:
         line = (f"{target}  " if self._several else "") + progress_line(progress, rate_bps)
         if self._terminal:
             # A line that wraps could not be painted over.
-            tell(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", self._output, end="")
+            tell(line[: shutil.get_terminal_size().columns - 1], self._output, start="\r\x1b[K", end="")
             self._open_line = True
         else:
             tell(line, self._output)

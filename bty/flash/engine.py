@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from bty.errors import BtyError, Cancelled, IntegrityFailed, NotUnpacked
 from bty.flash.blocks import BLOCK_BYTES, Block, BlockPool
 from bty.flash.intake import Intake
-from bty.flash.part import FirstFailure, Part, Parts, Size
+from bty.flash.part import FirstFailure, Part, Parts, Size, find_trouble
 from bty.flash.readahead import Fill, ReadAhead
 from bty.flash.sizes import raw_size
 from bty.flash.target import refuse
@@ -168,7 +168,8 @@ class ManyFlash:
             done=part.compared if verifying else writer.position if writer else 0,
             done_total=writer.image_bytes if verifying and writer else self._size.total if self._size.exact else None,
             retries=self._job.source.retries,
-            trouble=self._job.source.trouble or (writer.trouble() if writer else None),
+            trouble=None if self._failure.error else self._job.source.trouble or find_trouble(part, self._all),
+            last_break=self._job.source.last_break,
         )
 
     def _receipt(self, part: Part, error: BtyError | None) -> Receipt:

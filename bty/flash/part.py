@@ -114,6 +114,11 @@ class Part:
         self.notes += after.settle_disk(self.disk, image_has_gpt=self._has_gpt, image_bytes=writer.image_bytes)
 
     @property
+    def trouble(self) -> str | None:
+        """Return that the disk does not answer, None while it does."""
+        return self.writer.waits.words() if self.writer else None
+
+    @property
     def is_written(self) -> bool:
         """Tell whether anything of the disk was changed."""
         return self.writer is not None and self.writer.bytes_written > 0
@@ -173,6 +178,7 @@ class Part:
             self._target.fd,
             writer.extents,
             sector_bytes=self.disk.logical_sector_bytes,
+            waits=writer.waits,
             progress=self._count_compared,
             stopped=self._failure.stopped.is_set,
         )
@@ -182,6 +188,12 @@ class Part:
     def _count_compared(self, count: int) -> None:
         with self._lock:
             self.compared += count
+
+
+def find_trouble(part: Part, parts: tuple[Part, ...]) -> str | None:
+    """Return which disk holds *part* up, its own or, since all of *parts* go in step, another one."""
+    others = (f"{other.disk.path} holds it up: {other.trouble}" for other in parts if other is not part and other.trouble)
+    return part.trouble or next(others, None)
 
 
 class Parts:

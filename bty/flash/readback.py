@@ -9,13 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bty.errors import ReadbackFailed, WriteFailed
 from bty.flash.blocks import BLOCK_BYTES, Block
+from bty.flash.waits import Waits
 from bty.flash.writer import Extent
 
 _READERS = 2  # a direct read and a digest overlap; more readers gain nothing on two processors
 
 
-def read_back(fd: int, extents: list[Extent], *, sector_bytes: int, progress: Callable[[int], None], stopped: Callable[[], bool]) -> None:
-    """Compare every extent with the disk. *progress* is called with the bytes compared since its last call.
+def read_back(
+    fd: int, extents: list[Extent], *, sector_bytes: int, waits: Waits, progress: Callable[[int], None], stopped: Callable[[], bool]
+) -> None:
+    """Compare every extent with the disk. *progress* is called with the bytes compared since its last call, *waits* is told of each read.
 
     Raises `ReadbackFailed` with the place of the first difference found, `WriteFailed` where the disk cannot be read.
     Returns early, without a verdict, once *stopped* says so.
@@ -28,7 +31,7 @@ def read_back(fd: int, extents: list[Extent], *, sector_bytes: int, progress: Ca
             if stopped():
                 return
             length = min(BLOCK_BYTES, extent.length - at)
-            _compare(fd, extent, extent.offset + at, length, block, sector_bytes)
+            _compare(fd, extent, extent.offset + at, length, block, sector_bytes, waits)
             progress(length)
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="read-back") as pool:
@@ -36,12 +39,13 @@ def read_back(fd: int, extents: list[Extent], *, sector_bytes: int, progress: Ca
             future.result()
 
 
-def _compare(fd: int, extent: Extent, offset: int, length: int, block: Block, sector_bytes: int) -> None:
+def _compare(fd: int, extent: Extent, offset: int, length: int, block: Block, sector_bytes: int, waits: Waits) -> None:
     before = offset % sector_bytes
     span = before + length
     span += -span % sector_bytes
     try:
-        count = os.preadv(fd, [block.view[:span]], offset - before)
+        with waits.call():
+            count = os.preadv(fd, [block.view[:span]], offset - before)
     except OSError as error:
         raise WriteFailed(f"the disk cannot be read back at byte {offset}: {error.strerror}") from error
     if count < before + length:

@@ -11,7 +11,6 @@ import ctypes
 import errno
 import hashlib
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Protocol
 
 from bty.errors import DiskRefused, WriteFailed
 from bty.flash.blocks import BLOCK_BYTES, Block
+from bty.flash.waits import LONG_S, Waits
 from bty.units import KIB, MIB, format_bytes
 
 HEAD_BYTES = MIB
@@ -29,8 +29,6 @@ _FALLOC_FL_PUNCH_HOLE = 0x02
 _PUNCH_BYTES = 256 * MIB  # one call at most, so that a cancel is heard
 _NOT_SUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EREMOTEIO, errno.EIO, errno.ENODEV})
 _GPT_SIGNATURE = b"EFI PART"
-SILENCE_S = 5.0
-"""A disk that takes so long over one call is worth a word: a healthy one takes 4 MiB in a fraction of a second."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -70,6 +68,7 @@ class DiskWriter:
         self.image_bytes = 0
         self.position = 0  # bytes of the image dealt with, for progress
         self.extents: list[Extent] = []
+        self.waits = Waits()
         self._fd = fd
         self._disk_bytes = disk_bytes
         self._sector_bytes = sector_bytes
@@ -84,13 +83,6 @@ class DiskWriter:
         self._bounce_skip = 0  # where its data begins: as far into a sector as on the disk
         self._hashers = ThreadPoolExecutor(2, thread_name_prefix="extent-digest") if record else None
         self._pending: list[tuple[int, int, Future[bytes]]] = []
-        self._asked_at: float | None = None  # since when the disk is at work
-
-    def trouble(self) -> str | None:
-        """Return that the disk does not answer, where it does not; any thread may ask."""
-        asked_at = self._asked_at
-        silent_s = time.monotonic() - asked_at if asked_at is not None else 0.0
-        return f"the disk has not answered for {silent_s:.0f} s" if silent_s >= SILENCE_S else None
 
     def write_block(self, block: Block, offset: int) -> None:
         """Write a block of a stream at *offset*, which is a multiple of the block size. Raises `WriteFailed`."""
@@ -155,13 +147,11 @@ class DiskWriter:
         """Make the device keep what it was given. Raises `WriteFailed`."""
         self.flush()
         self._settle()
-        self._asked_at = time.monotonic()
         try:
-            os.fsync(self._fd)
+            with self.waits.call(LONG_S):
+                os.fsync(self._fd)
         except OSError as error:
             raise WriteFailed(f"the disk could not be flushed: {error.strerror}") from error
-        finally:
-            self._asked_at = None
 
     def head(self) -> bytes:
         """Return the first MiB of the image, as far as it has come."""
@@ -182,10 +172,10 @@ class DiskWriter:
         try:
             self._write_all(_blank(min(HEAD_BYTES, self._disk_bytes)), 0)
             last = self._disk_bytes - self._sector_bytes
-            block = Block()
-            if last > HEAD_BYTES and os.preadv(self._fd, [block.view[: self._sector_bytes]], last) and block.view[:8] == _GPT_SIGNATURE:
+            if last > HEAD_BYTES and self._read_sector(last)[:8] == _GPT_SIGNATURE:
                 self._write_all(_blank(self._sector_bytes), last)
-            os.fsync(self._fd)
+            with self.waits.call(LONG_S):
+                os.fsync(self._fd)
         except OSError as error:
             raise WriteFailed(f"the old partition table could not be emptied: {error.strerror}") from error
 
@@ -193,6 +183,12 @@ class DiskWriter:
         """End the threads that compute digests; the disk stays open."""
         if self._hashers:
             self._hashers.shutdown(wait=True, cancel_futures=True)
+
+    def _read_sector(self, offset: int) -> memoryview:
+        block = Block()
+        with self.waits.call():
+            count = os.preadv(self._fd, [block.view[: self._sector_bytes]], offset)
+        return block.view[:count]
 
     def _check_room(self, offset: int, length: int) -> None:
         end = offset + length
@@ -248,14 +244,13 @@ class DiskWriter:
         done = 0
         try:
             while done < whole:
-                self._asked_at = time.monotonic()
-                done += os.pwritev(self._fd, [view[done:whole]], offset + done)
+                with self.waits.call():
+                    done += os.pwritev(self._fd, [view[done:whole]], offset + done)
             if whole < len(view):
-                self._patch(view[whole:], offset + whole)
+                with self.waits.call():
+                    self._patch(view[whole:], offset + whole)
         except OSError as error:
             raise WriteFailed(f"the disk refused a write at byte {offset + done}: {error.strerror}") from error
-        finally:
-            self._asked_at = None
         self.bytes_written += len(view)
 
     def _patch(self, view: memoryview, offset: int) -> None:
@@ -289,9 +284,8 @@ class DiskWriter:
 
     def _punch(self, offset: int, length: int) -> bool:
         mode = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
-        self._asked_at = time.monotonic()
-        failed = _libc.fallocate(self._fd, mode, ctypes.c_long(offset), ctypes.c_long(length))
-        self._asked_at = None
+        with self.waits.call(LONG_S):
+            failed = _libc.fallocate(self._fd, mode, ctypes.c_long(offset), ctypes.c_long(length))
         if not failed:
             return True
         number = ctypes.get_errno()

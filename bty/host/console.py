@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import TextIO
 
 from bty import __version__
+from bty.units import plain_text
 
 _MILESTONES = (25, 50, 75, 100)
 
 
-def tell(text: str, stream: TextIO | None, *, end: str = "\n") -> None:
-    """Print to an output that may be gone, full or of few letters: what is told never fails what is done."""
+def tell(text: str, stream: TextIO | None, *, start: str = "", end: str = "\n") -> None:
+    """Print to an output that may be gone, full or of few letters: what is told never fails what is done.
+
+    *text* may be anybody's words: but for its ends of lines nothing of it acts on a terminal. *start* is the caller's own.
+    """
     if stream is None:
         return
+    text = start + "\n".join(map(plain_text, text.split("\n")))
     try:
         try:
             print(text, file=stream, end=end, flush=True)
@@ -67,6 +72,7 @@ class Console:
         """Write a lifecycle line, such as `bty: auto-flash starting`."""
         if not (self._beside_screen and sys.stderr and sys.stderr.isatty()):
             tell(text, sys.stderr)
+        text = plain_text(text)
         if self._kmsg:
             _append(self._kmsg, f"<6>{text}\n")
         self._write(f"{text}\n")

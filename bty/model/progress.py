@@ -26,7 +26,8 @@ STAGE_WORDS = {Stage.OPEN: "opening", Stage.WRITE: "writing", Stage.VERIFY: "rea
 class Progress:
     """A moment of a flash. `read` counts bytes of the source, `done` bytes of the raw image in this stage.
 
-    Totals are None where nothing tells them beforehand. `trouble` is why nothing moves just now, None while it does.
+    Totals are None where nothing tells them beforehand. `trouble` is why nothing moves just now, None while it does,
+    and `last_break` why the connection broke the last time.
     """
 
     stage: Stage
@@ -36,6 +37,7 @@ class Progress:
     done_total: int | None = None
     retries: int = 0
     trouble: str | None = None
+    last_break: str = ""
 
     def seconds_left(self, rate_bps: float) -> float | None:
         """Return how long the stage goes on at *rate_bps*; where the size of the raw image is unknown, what was read tells.

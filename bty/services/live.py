@@ -11,6 +11,7 @@ from typing import Any
 
 LOG_LINES = 200
 LOG_LINE_CHARS = 1000
+TROUBLE_CHARS = 300
 LOGS_MAX_CHARS = 64 << 20  # of all machines together: the longest silent ones are forgotten first
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -97,7 +98,7 @@ class Live:
         self._logs.move_to_end(mac)
         before = log.chars
         newest = deque(lines, maxlen=LOG_LINES)  # of half a million lines only these are worth the work
-        log.lines.extend(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", line[:LOG_LINE_CHARS]) for line in newest)
+        log.lines.extend(readable(line, LOG_LINE_CHARS) for line in newest)
         log.upto += len(newest)
         log.chars = sum(map(len, log.lines))
         self._lines += len(newest)
@@ -114,6 +115,11 @@ class Live:
         self._read.discard(mac)
         if log := self._logs.pop(mac, None):
             self._chars -= log.chars
+
+
+def readable(text: str, most: int) -> str:
+    """Return a machine's words, *most* characters at most, control characters replaced."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text[:most])
 
 
 def _ignore(mac: str, upto: int) -> None:

@@ -12,10 +12,11 @@ from bty import __version__
 from bty.errors import SourceFailed
 from bty.sources.deadline import Deadline
 from bty.sources.reasons import reason_of
-from bty.units import plain_text
+from bty.units import KIB, plain_text
 
 _CONNECT_TIMEOUT_S = 10.0
 _REASON_CHARACTERS = 100
+_CHUNKED_BYTES = 64 * KIB  # a read of chunks waits until it is full
 _HEADERS_TIMES = 4  # headers that trickle may take as many read timeouts as a silence may
 
 
@@ -54,8 +55,10 @@ class Response:
             connection = _connection(parts.scheme, parts.hostname, port)
         except http.client.InvalidURL as error:
             raise Refused(f"not an http address: {url[:200]!r}: {error}") from error
+        host, stands = host_of(url), False
         try:
             connection.connect()
+            stands = True
             sock = connection.sock
             sock.settimeout(read_timeout_s)
             connected(sock)
@@ -64,13 +67,13 @@ class Response:
             return cls(sock, _headers(connection, sock, read_timeout_s * _HEADERS_TIMES))
         except ssl.SSLCertVerificationError as error:
             connection.close()
-            raise Refused(f"{parts.netloc}: {reason_of(error)}") from error
+            raise Refused(f"{host}: {reason_of(error)}") from error
         except (http.client.InvalidURL, ValueError) as error:
             connection.close()
             raise Refused(f"not an http address: {url[:200]!r}: {error}") from error
         except (http.client.HTTPException, OSError) as error:
             connection.close()
-            raise Broken(f"{parts.netloc}: {reason_of(error)}") from error
+            raise Broken(f"{host}: {reason_of(error, in_stream=stands)}") from error
         except SourceFailed:
             connection.close()
             raise
@@ -85,18 +88,33 @@ class Response:
         return self.length is None
 
     def readinto(self, view: memoryview) -> int:
-        """Put the next bytes of the body into *view*; 0 is its end, or a cut. Raises `Broken`."""
+        """Put the next bytes of the body into *view* as they come, however few; 0 is its end, or a cut. Raises `Broken`."""
         try:
-            return self._response.readinto(view)
-        except ssl.SSLError as error:
-            raise Broken(f"its TLS connection broke: {error.reason or reason_of(error)}") from error
+            return self._read_once(view)
         except (http.client.HTTPException, OSError, ValueError) as error:
-            raise Broken(reason_of(error)) from error
+            raise Broken(reason_of(error, in_stream=True)) from error
+
+    def _read_once(self, view: memoryview) -> int:
+        """Read what is there: `HTTPResponse.readinto` waits until *view* is full, and loses what came of it where the rest does not."""
+        response = self._response
+        if response.chunked or response.isclosed():
+            return response.readinto(view[:_CHUNKED_BYTES])
+        if response.length is not None:
+            view = view[: response.length]
+        count = response.fp.readinto1(view)
+        if response.length is not None:
+            response.length -= count
+        return count
 
     def close(self) -> None:
         """Close the connection."""
         self._response.close()
         self._sock.close()
+
+
+def host_of(url: str) -> str:
+    """Return the host of *url*, and its port where one is named: what may be told to anybody."""
+    return plain_text(urlsplit(url).netloc.rpartition("@")[2])
 
 
 def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:

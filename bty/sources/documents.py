@@ -19,7 +19,7 @@ from bty import __version__
 from bty.errors import InvalidInput, SourceFailed
 from bty.sources.deadline import Deadline
 from bty.sources.reasons import reason_of
-from bty.units import KIB, format_bytes
+from bty.units import KIB, format_bytes, plain_text
 
 MAX_REDIRECTS = 5
 _BLOCK_BYTES = 64 * KIB
@@ -172,9 +172,10 @@ def _ask(
             )
     except urllib.error.HTTPError as error:
         with error:
-            raise HttpStatus(f"{url[:300]}: {error.code} {str(error.reason)[:200]}", error.code) from error
+            raise HttpStatus(f"{url[:300]}: {error.code} {plain_text(str(error.reason))[:200]}", error.code) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise SourceFailed(f"{url[:300]}: {reason_of(error)}") from error
+        stood = not isinstance(error, urllib.error.URLError)  # which stands for all that fails until the request was sent
+        raise SourceFailed(f"{url[:300]}: {reason_of(error, in_stream=stood)}") from error
 
 
 def _read(response: http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bty.errors import SourceFailed
 from bty.sources.source import DeliveredDigest
+from bty.sources.trouble import Trouble
 
 
 class FileSource:
@@ -16,7 +17,7 @@ class FileSource:
 
     digest: str | None = None
     retries = 0
-    trouble: str | None = None
+    last_break = ""
 
     def __init__(self, path: str) -> None:
         self.name = Path(path).name
@@ -26,6 +27,12 @@ class FileSource:
         self._fd = -1
         self._position = 0
         self._aborted = False
+        self._trouble = Trouble()
+
+    @property
+    def trouble(self) -> str | None:
+        """Return that the file's disk, stick or share does not answer, None while it does."""
+        return self._trouble.words()
 
     def open(self) -> None:
         """Open the file and learn its size. Raises `SourceFailed`."""
@@ -44,10 +51,13 @@ class FileSource:
         """Put the next bytes into *view*. Raises `SourceFailed` when the file became shorter meanwhile."""
         if self._aborted:
             raise SourceFailed("the read was stopped")
+        self._trouble.asked()
         try:
             count = os.preadv(self._fd, [view], self._position)
         except OSError as error:
             raise SourceFailed(f"cannot read {self._path} at byte {self._position}: {error.strerror}") from error
+        finally:
+            self._trouble.came()
         self._position += count
         if not count and self.size is not None and self._position < self.size:
             raise SourceFailed(f"{self._path} ended at byte {self._position} of {self.size}: it was changed while it was read")

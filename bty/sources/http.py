@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
 from bty.errors import SourceFailed
-from bty.sources.connection import Broken, Refused, Response
+from bty.sources.connection import Broken, Refused, Response, host_of
 from bty.sources.deadline import shut_down
 from bty.sources.source import DeliveredDigest, NoRanges
 from bty.sources.trouble import Trouble
@@ -101,6 +101,11 @@ class HttpSource:
         """Return why no bytes come just now, None while they do."""
         return self._trouble.words()
 
+    @property
+    def last_break(self) -> str:
+        """Return why the stream had to be continued the last time."""
+        return self._trouble.last_break
+
     def open(self) -> None:
         """Reach the image and learn its size. Raises `SourceFailed`."""
         self._last_byte_at = time.monotonic()
@@ -144,12 +149,12 @@ class HttpSource:
                     return data
                 except Broken as broken:
                     error = SourceFailed(f"{location.shown}: {broken}")
-                    self._trouble.broke(str(broken))
+                    self._note(broken)
                     if pause_s is None or self._aborted.wait(pause_s):
                         break
                 except SourceFailed as failed:
                     error = failed
-                    self._trouble.answered()
+                    self._trouble.came()
                     break
         raise error
 
@@ -168,10 +173,10 @@ class HttpSource:
     def _broke(self, error: Exception) -> None:
         """Note that the stream broke; raise `SourceFailed` when it is not worth another try."""
         self.close()
-        self._trouble.broke(str(error))
+        self._check_aborted()
+        self._note(error)
         self.retries += 1
         self._fruitless += 1
-        self._check_aborted()
         silent_s = time.monotonic() - self._last_byte_at
         where = f"{self.served_from} at byte {self._position}" + (f" of {self.size}" if self.size else "")
         if silent_s >= self._stall_limit_s:
@@ -182,6 +187,11 @@ class HttpSource:
             pause_s = _BACKOFF_S[min(self._fruitless - 2, len(_BACKOFF_S) - 1)]
             self._aborted.wait(min(pause_s, max(0.05, self._stall_limit_s - silent_s)))
         self._check_aborted()
+
+    def _note(self, error: Exception) -> None:
+        """Have the reason of a failure told, with the host that failed."""
+        host, reason = host_of(self.served_from), str(error)
+        self._trouble.broke(reason if host in reason else f"{host}: {reason}")
 
     def _connected(self, sock: socket.socket) -> None:
         self._sockets.add(sock)
@@ -210,7 +220,7 @@ class HttpSource:
                 self._next_location(error)
 
     def _next_location(self, error: Exception) -> None:
-        self._trouble.broke(str(error))
+        self._note(error)
         self._locations.pop(0)
         self._fruitless = 0
         self.retries += 1
@@ -228,7 +238,7 @@ class HttpSource:
             if response.status == 206 and headers:
                 self._check_continuation(response, location)
             elif response.status == 200:
-                self._skip(response, location, delivered)
+                self._skip(response, location, delivered, could_go_on=not headers)
             elif response.status == 416:
                 raise Refused(f"{location.shown} has changed: it ends before byte {self._position}")
             else:
@@ -238,7 +248,7 @@ class HttpSource:
             raise
         return response
 
-    def _skip(self, response: Response, location: Location, delivered: DeliveredDigest) -> None:
+    def _skip(self, response: Response, location: Location, delivered: DeliveredDigest, *, could_go_on: bool) -> None:
         """Check that a whole-object response is the known object, and read it up to the byte reached."""
         encoding = (response.header("Content-Encoding") or "identity").lower()
         if encoding != "identity" and not self.name.lower().endswith(_PACKED):  # some servers say it of any .gz file
@@ -254,7 +264,8 @@ class HttpSource:
             return
         if known is not None and location.validator() != known:
             raise Refused(f"{location.shown} has changed during the flash")
-        self._trouble.broke(f"{location.shown} cannot go on in mid-image: its first {format_bytes(self._position)} are read again")
+        why = "nothing proves that it is still the same image" if could_go_on else "its server cannot go on in mid-image"
+        self._trouble.goes_back(f"reading the first {format_bytes(self._position)} again: {why}")
         digest = hashlib.sha256()
         scratch = memoryview(bytearray(_READ_BYTES))
         left, moved_at = self._position, time.monotonic()
@@ -311,6 +322,7 @@ class HttpSource:
             done = 0
             while done < wanted and (count := response.readinto(memoryview(data)[done:])):
                 done += count
+                self._trouble.asked()
             if done < wanted:
                 raise Broken("the connection was closed too early")
             return bytes(data)

@@ -12,19 +12,21 @@ _NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _MOST_CHARACTERS = 300
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: Exception, *, in_stream: bool = False) -> str:
     """Return what *error* of a connection says, without its number; what urllib wrapped around it is taken off.
 
-    Words may be a server's: what a terminal would act upon is not in them.
+    Words may be a server's: what a terminal would act upon is not in them. *in_stream*: the connection stood already.
     """
     told = None if isinstance(error, ssl.SSLError) else getattr(error, "reason", None)  # an exception or words
     cause = told if isinstance(told, Exception) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {getattr(cause, 'verify_message', None) or cause}"
+        return plain_text(f"its certificate is not trusted: {getattr(cause, 'verify_message', None) or cause}")
+    if isinstance(cause, ssl.SSLError) and in_stream:
+        return f"its TLS connection broke ({cause.reason or type(cause).__name__})"
     if isinstance(cause, ssl.SSLError) and getattr(cause, "reason", None) in _NOT_TLS:
         return "it does not speak TLS"
     if isinstance(cause, socket.gaierror):
         return "nobody knows its name" if cause.errno in _NO_SUCH_NAME else "its name cannot be looked up"
     words = told if isinstance(told, str) else cause.strerror if isinstance(cause, OSError) else None
     plain = str(cause.args[0]) if len(cause.args) == 1 else str(cause)  # ssl shows one argument as a tuple
-    return plain_text(words or plain)[:_MOST_CHARACTERS] or type(cause).__name__
+    return plain_text(words or plain).strip()[:_MOST_CHARACTERS] or type(cause).__name__

@@ -35,6 +35,10 @@ class ImageSource(Protocol):
         """Return why no bytes come just now, None while they do."""
 
     @property
+    def last_break(self) -> str:
+        """Return why the stream had to be continued the last time."""
+
+    @property
     def served_from(self) -> str:
         """Return the location that the bytes come from now."""
 

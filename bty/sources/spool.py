@@ -22,6 +22,7 @@ class SpoolWhereNeeded:
         self._source = source
         self._fd = -1
         self._position = 0
+        self._fetching: str | None = None
 
     @property
     def name(self) -> str:
@@ -45,8 +46,13 @@ class SpoolWhereNeeded:
 
     @property
     def trouble(self) -> str | None:
-        """Return why no bytes come just now."""
-        return self._source.trouble
+        """Return why no bytes come just now; also that all of them are fetched first."""
+        return self._source.trouble or self._fetching
+
+    @property
+    def last_break(self) -> str:
+        """Return why the stream had to be continued the last time."""
+        return self._source.last_break
 
     @property
     def served_from(self) -> str:
@@ -100,12 +106,16 @@ class SpoolWhereNeeded:
             while count := self._source.readinto(piece, digest.hexdigest):
                 digest.update(piece[:count])
                 done += count
+                size = f" of {format_bytes(self.size)}" if self.size else ""
+                self._fetching = f"its server has no ranges, so all of it is fetched first: {format_bytes(done)}{size}"
                 if done > room:
                     raise NoRanges(f"{reason.message}, and it does not fit into half of the free memory ({format_bytes(room)})")
                 _write_all(fd, piece[:count])
         except BaseException:
             os.close(fd)
             raise
+        finally:
+            self._fetching = None
         self._fd = fd
 
 

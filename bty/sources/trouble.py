@@ -6,42 +6,40 @@ import time
 
 SILENCE_S = 5.0
 """A server that is silent for so long is worth a word; shorter pauses are usual."""
-_TOLD_S = 1.0  # who looks four times a second also sees a break that was mended at once
 _MOST_CHARACTERS = 300
 
 
 class Trouble:
-    """One thread says what happens, any other may ask for `words`."""
+    """The thread that reads says what happens; any other may ask for `words`, and for `last_break`, which stays."""
 
     def __init__(self) -> None:
+        self.last_break = ""
         self._reason = ""
-        self._broke_at = 0.0
-        self._is_mended = True
-        self._asked_at: float | None = None
+        self._since: float | None = None  # when a server was asked for what has not come
+        self._is_silent = False  # whether the reason is one for which nothing comes
 
     def asked(self) -> None:
         """Note that a server is asked for bytes, and waited for."""
-        self._asked_at = time.monotonic()
-
-    def answered(self) -> None:
-        """Note that nobody is waited for, whatever was answered."""
-        self._asked_at = None
+        if not self._reason:
+            self._since = time.monotonic()
 
     def came(self) -> None:
-        """Note that bytes came: whatever was wrong is mended."""
-        self._asked_at = None
-        self._is_mended = True
+        """Note that what was asked for is there, or that nobody is waited for any more."""
+        self._since, self._reason = None, ""
 
     def broke(self, reason: str) -> None:
-        """Note why no bytes come until `came` is called."""
-        self._asked_at = None
-        self._reason, self._broke_at, self._is_mended = reason[:_MOST_CHARACTERS], time.monotonic(), False
+        """Note why a connection failed: no bytes come until `came` is called."""
+        self._since = self._since or time.monotonic()
+        self.last_break = self._reason = reason[:_MOST_CHARACTERS]
+        self._is_silent = True
+
+    def goes_back(self, reason: str) -> None:
+        """Note why what comes until `came` is called is nothing new."""
+        self._reason, self._is_silent = reason[:_MOST_CHARACTERS], False
 
     def words(self) -> str | None:
         """Return why no bytes come just now, None while they do."""
-        now, asked_at = time.monotonic(), self._asked_at
-        if self._reason and (not self._is_mended or now - self._broke_at < _TOLD_S):
-            return self._reason
-        if asked_at is not None and now - asked_at >= SILENCE_S:
-            return f"no byte for {now - asked_at:.0f} s"
-        return None
+        reason, since = self._reason, self._since
+        silent_s = time.monotonic() - since if since is not None and (self._is_silent or not reason) else 0.0
+        silence = f"no byte for {silent_s:.0f} s" if silent_s >= SILENCE_S else ""
+        return ", ".join(filter(None, (reason, silence))) or None

@@ -170,17 +170,18 @@ def test_stages_and_reconnects_are_logged() -> None:
 
     assert [line for line in hands.state.log if "/dev/sda:" in line] == [
         "/dev/sda: writing",
-        "/dev/sda: the connection broke; going on at 0 B",
+        "/dev/sda: the connection broke; asked again from 0 B",
     ]
 
 
 def test_why_nothing_moves_is_shown_and_logged() -> None:
     """In the words of the source, as long as it is so."""
-    hands = Hands().flashing().event(_moved(1, 101.0), _moved(1, 102.0, retries=1, trouble="10.0.0.1: Connection refused"))
+    refused = "10.0.0.1: Connection refused"
+    hands = Hands().flashing().event(_moved(1, 101.0), _moved(1, 102.0, retries=1, trouble=refused, last_break=refused))
     assert "writing, waiting: 10.0.0.1: Connection refused" in hands.screen()
-    assert hands.state.log[-1] == "/dev/sda: 10.0.0.1: Connection refused; going on at 0 B"
+    assert hands.state.log[-1] == "/dev/sda: 10.0.0.1: Connection refused; asked again from 0 B"
 
-    assert "waiting: 10.0.0.1" not in hands.event(_moved(2, 103.0, retries=1)).screen().split("Connection refused; going on")[0]
+    assert "waiting" not in hands.event(_moved(2, 103.0, retries=1, last_break=refused)).screen()
 
 
 def test_a_flash_is_cancelled_after_a_question_only() -> None:

@@ -124,6 +124,11 @@ def test_of_many_disks_those_that_need_somebody_are_seen() -> None:
     assert "/dev/sd00" not in screen
     assert "] 50 % 976.6 KiB/s writing" in " ".join(screen.split())
 
+    held_up = replace(writing, trouble="the disk has not answered for 12 s")
+    assert "50 % writing, waiting: the disk has not answered for 12 s" in " ".join(
+        hands.event(FlashMoved(3, held_up, 0.0, 122.0)).screen().split()
+    )
+
 
 def test_a_list_turns_pages_so_that_a_move_changes_two_rows() -> None:
     """The cheapest thing a serial line can be asked for."""

@@ -213,7 +213,9 @@ def _moved(state: State, job: Job, event: FlashMoved) -> State:
     if progress.stage is not run.progress.stage:
         state = add_log(state, f"{run.disk.path}: {STAGE_WORDS[progress.stage]}")
     if progress.retries > run.progress.retries:
-        state = add_log(state, f"{run.disk.path}: {progress.trouble or 'the connection broke'}; going on at {format_bytes(progress.read)}")
+        state = add_log(
+            state, f"{run.disk.path}: {progress.last_break or 'the connection broke'}; asked again from {format_bytes(progress.read)}"
+        )
     samples = run.samples.add(progress.done, event.at)
     runs = _changed(job, event.index, progress=progress, rate_bps=event.rate_bps, samples=samples)
     return replace(state, job=replace(job, runs=runs, now=event.at))

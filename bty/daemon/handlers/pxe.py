@@ -16,7 +16,7 @@ from bty.daemon.keys import CONFIG, FLEET
 from bty.daemon.speech import TEXT, speaks
 from bty.errors import NotFound
 from bty.services.fleet import Report
-from bty.services.live import Progress
+from bty.services.live import TROUBLE_CHARS, Progress, readable
 from bty.units import KIB, MIB, parse_mac, utc_now
 
 INVENTORY_MAX_BYTES = 8 * MIB
@@ -178,7 +178,8 @@ async def inventory(request: web.Request) -> web.Response:
 async def progress(request: web.Request) -> web.Response:
     """Take word of how far a flash has come."""
     mac, body = _mac(request), await read_json(request, ProgressBody)
-    moment = Progress(stage=body.stage, bytes=body.bytes, total=body.total, rate=body.rate, trouble=body.trouble, at=utc_now())
+    trouble = readable(body.trouble, TROUBLE_CHARS) if body.trouble else None
+    moment = Progress(stage=body.stage, bytes=body.bytes, total=body.total, rate=body.rate, trouble=trouble, at=utc_now())
     await request.app[FLEET].progress(mac, ip=client_ip(request), progress=moment, token=body.cycle)
     return no_content()
 

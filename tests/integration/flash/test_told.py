@@ -18,11 +18,12 @@ from bty.agent.report import Reporter, progress_line
 from bty.agent.server import Server
 from bty.agent.unattended import Unattended
 from bty.errors import PlanUnreachable, SourceFailed
-from bty.flash.engine import Flash, FlashJob
+from bty.flash.engine import Flash, FlashJob, ImageJob, ManyFlash
 from bty.host.disks import list_disks
 from bty.model.disk import find_by_serial
 from bty.model.image import ImageFormat
 from bty.model.progress import Progress, Stage
+from bty.sources.documents import fetch_document
 from bty.sources.files import FileSource
 from bty.sources.http import HttpSource, Location
 from bty.units import MIB
@@ -128,36 +129,44 @@ def test_a_source_that_cannot_be_reached_tells_why_while_it_is_tried(
 
 
 def test_a_server_that_is_silent_is_told_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long before its connection is given up."""
-    monkeypatch.setattr("bty.sources.trouble.SILENCE_S", 0.1)
-    stall = Behaviour(end=End.STALL, end_after=MIB)
-    with hostile_server(Hostile(body=bytes(2 * MIB), script=[Behaviour(), stall])) as server:
-        source = HttpSource([Location.of(f"{server.url}/x.img")], name="x.img", stall_limit_s=20)
+    """Long before its connection is given up, and what it has sent is there; that we left is no trouble."""
+    monkeypatch.setattr("bty.sources.trouble.SILENCE_S", 0.2)
+    stall = Behaviour(end=End.STALL, end_after=MIB // 2)
+    read: list[int] = []
+    with hostile_server(Hostile(body=bytes(2 * MIB), script=[stall])) as server, ThreadPoolExecutor(1) as pool:
+        source = HttpSource([Location.of(f"{server.url}/x.img")], name="x.img", stall_limit_s=40)
         source.open()
-        source.close()
-        view = memoryview(bytearray(MIB))
-        with ThreadPoolExecutor(1) as pool:
-            reading = pool.submit(_read_all, source, view)
-            eventually(lambda: source.trouble or reading.done())
-            assert str(source.trouble).startswith("no byte for ")
-            source.abort()
-            with pytest.raises(SourceFailed):
-                reading.result()
+        reading = pool.submit(_read_all, source, read)
+        eventually(lambda: sum(read) == MIB // 2)
+        eventually(lambda: source.trouble or reading.done())
+        assert str(source.trouble).startswith("no byte for ")
+        source.abort()
+        with pytest.raises(SourceFailed, match="stopped"):
+            reading.result()
+        assert (source.last_break, source.retries) == ("", 0)
 
 
-def _read_all(source: HttpSource, view: memoryview) -> None:
-    digest = hashlib.sha256()
+def _read_all(source: HttpSource, read: list[int]) -> None:
+    view, digest = memoryview(bytearray(MIB)), hashlib.sha256()
     while count := source.readinto(view, digest.hexdigest):
         digest.update(view[:count])
+        read.append(count)
 
 
 def test_what_a_server_says_never_acts_on_a_terminal() -> None:
-    """Neither its reason phrase nor what is no HTTP at all."""
-    for status in (b"HTTP/1.1 404 \x1b[2Jgone", b"SSH-2.0-\x1b]0;x\x07"):
-        with answering(partial(_say, status + b"\r\nContent-Length: 0\r\n\r\n")) as url:
-            source = HttpSource([Location.of(f"{url}/x.img")], name="x.img", stall_limit_s=0.2)
+    """Neither its reason phrase, nor what is no HTTP at all, nor where it sends us; a password in an address is nobody's business."""
+    to_nobody = f"Location: http://me\x9b2J:word@127.0.0.1:{free_port()}/x".encode("latin-1")
+    for answer, words in (
+        (b"HTTP/1.1 404 \x1b[2Jgone\x9b\r\nContent-Length: 0", "[2Jgone"),
+        (b"SSH-2.0-\x1b]0;x\x07", "SSH-2.0-]0;x"),
+        (b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n" + to_nobody, "127.0.0.1"),
+    ):
+        with answering(partial(_say, answer + b"\r\n\r\n")) as url:
+            source = HttpSource([Location.of(f"{url}/x.img")], name="x.img", stall_limit_s=2)
             with pytest.raises(SourceFailed) as failed:
                 source.open()
+        assert words in str(failed.value)
+        assert "word@" not in str(failed.value)
         assert str(failed.value).isprintable(), str(failed.value)
 
 
@@ -176,10 +185,13 @@ def test_a_tls_stream_that_breaks_is_not_called_a_server_without_tls(monkeypatch
             os.write(encrypted.fileno(), b"what is no record")
 
     with listening(break_off) as url:
-        source = HttpSource([Location.of(f"{url.replace('http:', 'https:')}/x.img")], name="x.img", stall_limit_s=0.3)
+        address = f"{url.replace('http:', 'https:')}/x.img"
+        source = HttpSource([Location.of(address)], name="x.img", stall_limit_s=4)
         source.open()
         with pytest.raises(SourceFailed, match="its TLS connection broke"):
-            _read_all(source, memoryview(bytearray(MIB)))
+            _read_all(source, [])
+        with pytest.raises(SourceFailed, match="its TLS connection broke"):
+            fetch_document(address, max_bytes=MIB)
 
 
 def _say(answer: bytes, connection: socket.socket) -> None:
@@ -188,23 +200,27 @@ def _say(answer: bytes, connection: socket.socket) -> None:
 
 
 @pytest.mark.skipif(not can_loop(), reason="needs root and loop devices")
-def test_a_disk_that_is_silent_is_told_while_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, images: dict[str, Path]) -> None:
-    """It holds up the image, so nobody says that the server does; once it answers, the flash goes on to its end."""
-    monkeypatch.setattr("bty.flash.writer.SILENCE_S", 0.2)
+def test_a_disk_that_is_silent_is_told_while_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, images: dict[str, Path], disk: LoopDisk
+) -> None:
+    """It holds up the image and every other disk, which say so; once it answers, the flash goes on to its end."""
+    monkeypatch.setattr("bty.flash.waits.SILENCE_S", 0.2)
     monkeypatch.setenv("BTY_ALLOW_LOOP", "1")
     raw = images["img"].read_bytes()
-    with silent_disk(tmp_path / "room", DISK_BYTES) as (disk, silence), ThreadPoolExecutor(1) as pool:
+    with silent_disk(tmp_path / "room", DISK_BYTES) as (silent, silence), ThreadPoolExecutor(1) as pool:
         disks = list_disks()
-        target = find_by_serial(disk.serial, disks)
-        flash = Flash(FlashJob(source=FileSource(str(images["img"])), image_format=ImageFormat.IMG, disk=target, disks=disks))
+        targets = tuple(find_by_serial(one.serial, disks) for one in (disk, silent))
+        job = ImageJob(source=FileSource(str(images["img"])), image_format=ImageFormat.IMG, disks=disks)
+        flash = ManyFlash(job, targets)
         with silence():
             running = pool.submit(flash.run)
-            eventually(lambda: flash.progress().trouble or running.done())
-            trouble = flash.progress().trouble
+            eventually(lambda: flash.progress()[1].trouble or running.done())
+            held_up, trouble = (progress.trouble for progress in flash.progress())
         assert str(trouble).startswith("the disk has not answered for ")
-        running.result()
-        assert flash.progress().trouble is None
-        assert disk.read(len(raw)) == raw
+        assert str(held_up).startswith(f"{silent.path} holds it up: the disk has not")
+        assert [outcome.error for outcome in running.result()] == [None, None]
+        assert [progress.trouble for progress in flash.progress()] == [None, None]
+        assert [one.read(len(raw)) == raw for one in (disk, silent)] == [True, True]
 
 
 def test_a_source_that_stalls_and_begins_anew_is_given_up_after_the_silence() -> None:
@@ -216,7 +232,7 @@ def test_a_source_that_stalls_and_begins_anew_is_given_up_after_the_silence() ->
         view = memoryview(bytearray(MIB))
         asked, delivered = len(server.requests), bytearray()
         try:
-            for _ in range(2):
+            while len(delivered) < 2 * MIB:
                 delivered += view[: source.readinto(view, lambda: "")]
             assert len(delivered) == 2 * MIB
             with pytest.raises(SourceFailed, match="no byte for"):

@@ -147,8 +147,10 @@ def _one_row(run: Run, area: Size, look: Look) -> Line:
     name = ("text", fit(f" {run.disk.path}", 15))
     if run.receipt is not None or not run.progress.done_total:
         return (name, (style, f" {outcome}"))
-    full, rest = look.bar(run.progress.done, run.progress.done_total, max(area.columns - 54, 5))
     percent = min(run.progress.done * 100 // run.progress.done_total, 100)
+    if run.progress.trouble:  # which needs the room of the bar
+        return (name, ("text", f" {percent:>3} %  "), (style, outcome))
+    full, rest = look.bar(run.progress.done, run.progress.done_total, max(area.columns - 54, 5))
     rate = f"{format_bytes(run.rate_bps)}/s" if run.rate_bps else ""
     return (name, ("text", " ["), ("bar", full), ("dim", rest), ("text", f"] {percent:>3} %  {rate:>13}  "), (style, outcome))
 
