@@ -99,9 +99,9 @@ class Box:
         self.token = plan.get("cycle")
         return plan
 
-    def progress(self, stage: str, done: int, total: int | None, rate: float | None = 250e6) -> None:
+    def progress(self, stage: str, done: int, total: int | None, rate: float | None = 250e6, trouble: str | None = None) -> None:
         """Say how far the flash has come."""
-        self._post("progress", {"stage": stage, "bytes": done, "total": total, "rate": rate})
+        self._post("progress", {"stage": stage, "bytes": done, "total": total, "rate": rate, "trouble": trouble})
 
     def log(self, *lines: str) -> None:
         """Send lines of the log."""

@@ -50,9 +50,9 @@ def test_a_machine_that_flashes_changes_in_its_row(daemon: DaemonProcess, operat
     assert page.evaluate("document.activeElement.ariaLabel") == f"Choose {boxes[10].mac}"
 
 
-@pytest.mark.parametrize("width", [320, 900])
+@pytest.mark.parametrize("width", [320, 900, 1280])
 def test_no_row_moves_on_a_narrow_screen(daemon: DaemonProcess, operator: Any, origin: str, tabs: Any, width: int) -> None:
-    """Where the words of a flash take two lines, no row moves when it begins, says more or less, and ends."""
+    """Where the words of a flash take two lines, no row moves when it begins, says more or less, stands still, and ends."""
     boxes = fill(daemon.url, operator, origin, machines=12)
     page = tabs(viewport={"width": width, "height": 900}).open("/ui/machines")
     box = boxes[9]
@@ -60,17 +60,19 @@ def test_no_row_moves_on_a_narrow_screen(daemon: DaemonProcess, operator: Any, o
     before = page.evaluate(PLACES)
     start(box)
     seen = [before]
-    for stage, done, total, rate, words in [
-        ("open", 0, None, None, "Opening"), ("write", GIB, 14 * GIB, 12e6, "Writing"), ("write", 2 * GIB, None, 858e6, "2.00 GiB"),
-        ("verify", 14 * GIB - 1, 14 * GIB, 858e6, "Reading back"),
+    refused = "images.lab.example.org:8080: Connection refused, no byte for 42 s " + "x" * 200
+    for stage, done, total, rate, words, trouble in [
+        ("open", 0, None, None, "Opening", None), ("write", GIB, 14 * GIB, 12e6, "Writing", None),
+        ("write", 2 * GIB, None, 858e6, "2.00 GiB", None),
+        ("write", 3 * GIB, 14 * GIB, 0.0, "waiting: images.lab", refused), ("verify", 14 * GIB - 1, 14 * GIB, 858e6, "Reading back", None),
     ]:  # fmt: skip
-        box.progress(stage, done, total, rate)
+        box.progress(stage, done, total, rate, trouble)
         wait_for_row(page, box.mac, words)
         seen.append(page.evaluate(PLACES))
     box.done(name="Debian 13 server", seconds=30, verified=["wire"])
     wait_for_row(page, box.mac, "flashed; booting disk")
 
-    assert [*seen, page.evaluate(PLACES)] == [before] * 6
+    assert [*seen, page.evaluate(PLACES)] == [before] * 7
 
 
 def test_an_order_that_changed_is_only_told(daemon: DaemonProcess, operator: Any, origin: str, tab: Any) -> None:
