@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +21,7 @@ from aiohttp.test_utils import TestServer
 from bty import __version__
 from tests.media import live
 from tests.support.daemon import Daemon, make_config, running
+from tests.support.listening import listening
 from tests.support.process import daemon_process, free_port
 
 pytestmark = [
@@ -225,16 +227,25 @@ async def test_what_comes_late_is_tried_again(daemon_of: Start, tmp_path: Path) 
 
 
 async def test_a_server_that_gives_no_plan_is_asked_again(daemon: Daemon, tmp_path: Path) -> None:
-    """Without a plan the screen says why and when the next try is; a key starts it at once."""
-    port = free_port()
+    """Without a plan the screen says why and when the next try is; a key starts it at once.
+
+    It is refused: a server that does not answer is waited for, for a minute, which tests/integration/flash/test_told.py shows.
+    """
+    port, state = free_port(), tmp_path / "other"
+    make_config(state)
     async with live.booted(tmp_path, _base(daemon), server=f"http://10.0.2.2:{port}") as machine:
-        await machine.wait("plan was not followed", 180)
-        await machine.shows(SCREEN, "It is asked for again in")
-        state = tmp_path / "other"
-        make_config(state)
+        with listening(_refuse, port):
+            await machine.wait("plan was not followed", 180)
+            await machine.shows(SCREEN, "It is asked for again in")
         with daemon_process(state, port=port):
             await machine.type("t", enter=False)
             await machine.wait("The machine restarts.", 60)
+
+
+def _refuse(connection: socket.socket) -> None:
+    with connection:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
 
 async def test_a_flash_that_nobody_asked_for_by_hand_is_seen_on_the_console(daemon: Daemon, tmp_path: Path) -> None:
