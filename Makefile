@@ -34,8 +34,9 @@ demo:
 test: $(BIN)/ready
 	@packaging/debian-packages packaging/debian-test-packages.txt
 	@status=0; mkdir -p build; \
-	{ $(BIN)/tox run -q -e lint,type,layers; checked=$$?; $(BIN)/tox run -qq --notest -e everything; exit $$checked; } >build/checks.log 2>&1 & \
-	checks=$$!; trap "kill $$checks" INT TERM; \
+	setsid sh -c '$(BIN)/tox run -q -e lint,type,layers; checked=$$?; $(BIN)/tox run -qq --notest -e everything; exit $$checked' \
+		>build/checks.log 2>&1 & \
+	checks=$$!; trap "kill -- -$$checks 2>/dev/null; exit 130" INT TERM; \
 	MAKE=$(MAKE) packaging/media-for-tests || status=1; \
 	wait $$checks || status=1; cat build/checks.log; \
 	$(BIN)/tox run -qq -e everything || status=1; \

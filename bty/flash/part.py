@@ -65,6 +65,8 @@ class Part:
         self.notes: list[str] = []
         self.verified: list[str] = []
         self.writer: DiskWriter | None = None
+        self.is_in_step = True
+        """Whether the image still comes, which the slowest disk bounds for all."""
         self._disks = disks
         self._failure = failure
         self._target: Target | None = None
@@ -99,6 +101,7 @@ class Part:
 
     def finish(self, size: Size, digest: str, promised: str | None, *, verify: bool) -> None:
         """Prove what was written, let the disk boot, and do what follows. Raises `IntegrityFailed`, `WriteFailed`."""
+        self.is_in_step = False
         writer = self._open_writer()
         self._check_wire(writer, size, digest, promised)
         writer.sync()
@@ -191,9 +194,11 @@ class Part:
 
 
 def find_trouble(part: Part, parts: tuple[Part, ...]) -> str | None:
-    """Return which disk holds *part* up, its own or, since all of *parts* go in step, another one."""
-    others = (f"{other.disk.path} holds it up: {other.trouble}" for other in parts if other is not part and other.trouble)
-    return part.trouble or next(others, None)
+    """Return which disk holds *part* up, its own or, as long as all of *parts* go in step, another one."""
+    if (own := part.trouble) or not part.is_in_step:
+        return own
+    others = (other for other in parts if other is not part and other.is_in_step)
+    return next((f"{other.disk.path} holds it up: {why}" for other in others if (why := other.trouble)), None)
 
 
 class Parts:

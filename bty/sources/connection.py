@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from bty.units import KIB, plain_text
 
 _CONNECT_TIMEOUT_S = 10.0
 _REASON_CHARACTERS = 100
-_CHUNKED_BYTES = 64 * KIB  # a read of chunks waits until it is full
+_CHUNK_BYTES = 256 * KIB
 _HEADERS_TIMES = 4  # headers that trickle may take as many read timeouts as a silence may
 
 
@@ -29,14 +30,16 @@ class Refused(SourceFailed):
 
 
 class Response:
-    """An answer whose headers have come, and the socket under it."""
+    """An answer whose headers have come, and the socket under it. `host` is whose it is."""
 
-    def __init__(self, sock: socket.socket, response: http.client.HTTPResponse) -> None:
+    def __init__(self, host: str, sock: socket.socket, response: http.client.HTTPResponse) -> None:
+        self.host = host
         self.status = response.status
         self.reason = plain_text(response.reason)[:_REASON_CHARACTERS]
         self.length = response.length
         self._sock = sock
         self._response = response
+        self._is_drained = False  # whether what came with the headers has been read
 
     @classmethod
     def get(cls, url: str, headers: Mapping[str, str], read_timeout_s: float, connected: Callable[[socket.socket], None]) -> Response:
@@ -64,7 +67,7 @@ class Response:
             connected(sock)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("GET", target, headers={"User-Agent": f"bty/{__version__}", "Connection": "close", **headers})
-            return cls(sock, _headers(connection, sock, read_timeout_s * _HEADERS_TIMES))
+            return cls(host, sock, _headers(connection, sock, read_timeout_s * _HEADERS_TIMES))
         except ssl.SSLCertVerificationError as error:
             connection.close()
             raise Refused(f"{host}: {reason_of(error)}") from error
@@ -92,15 +95,25 @@ class Response:
         try:
             return self._read_once(view)
         except (http.client.HTTPException, OSError, ValueError) as error:
-            raise Broken(reason_of(error, in_stream=True)) from error
+            raise Broken(f"{self.host}: {reason_of(error, in_stream=True)}") from error
 
     def _read_once(self, view: memoryview) -> int:
-        """Read what is there: `HTTPResponse.readinto` waits until *view* is full, and loses what came of it where the rest does not."""
+        """Read what is there: `HTTPResponse.readinto` waits until *view* is full, and loses what came of it where the rest does not.
+
+        So would a buffered file that holds some of it. It holds none once `read1` has read as much as it may hold, and as long as no
+        less than that is asked for in another way.
+        """
         response = self._response
-        if response.chunked or response.isclosed():
-            return response.readinto(view[:_CHUNKED_BYTES])
+        is_large = len(view) > io.DEFAULT_BUFFER_SIZE
+        if response.chunked or response.isclosed() or not self._is_drained or not is_large:
+            data = response.read1(min(len(view), _CHUNK_BYTES if response.chunked else io.DEFAULT_BUFFER_SIZE))
+            self._is_drained = self._is_drained or is_large
+            view[: len(data)] = data
+            return len(data)
         if response.length is not None:
             view = view[: response.length]
+        if 0 < len(view) <= io.DEFAULT_BUFFER_SIZE:
+            return self._read_once(view)
         count = response.fp.readinto1(view)
         if response.length is not None:
             response.length -= count

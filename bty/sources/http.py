@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from urllib.parse import urljoin, urlsplit
 
 from bty.errors import SourceFailed
-from bty.sources.connection import Broken, Refused, Response, host_of
+from bty.sources.connection import Broken, Refused, Response
 from bty.sources.deadline import shut_down
+from bty.sources.reasons import CUT_OFF
 from bty.sources.source import DeliveredDigest, NoRanges
 from bty.sources.trouble import Trouble
 from bty.sources.waiting import wait_unless
@@ -128,7 +129,7 @@ class HttpSource:
                     self.size = self._position
                     return 0
                 if not count:
-                    raise Broken("the connection was closed too early")
+                    raise Broken(f"{self._response.host}: {CUT_OFF}")
             except Broken as error:
                 self._broke(error)
                 continue
@@ -149,7 +150,7 @@ class HttpSource:
                     return data
                 except Broken as broken:
                     error = SourceFailed(f"{location.shown}: {broken}")
-                    self._note(broken)
+                    self._trouble.broke(str(broken))
                     if pause_s is None or self._aborted.wait(pause_s):
                         break
                 except SourceFailed as failed:
@@ -174,7 +175,7 @@ class HttpSource:
         """Note that the stream broke; raise `SourceFailed` when it is not worth another try."""
         self.close()
         self._check_aborted()
-        self._note(error)
+        self._trouble.broke(str(error))
         self.retries += 1
         self._fruitless += 1
         silent_s = time.monotonic() - self._last_byte_at
@@ -187,11 +188,6 @@ class HttpSource:
             pause_s = _BACKOFF_S[min(self._fruitless - 2, len(_BACKOFF_S) - 1)]
             self._aborted.wait(min(pause_s, max(0.05, self._stall_limit_s - silent_s)))
         self._check_aborted()
-
-    def _note(self, error: Exception) -> None:
-        """Have the reason of a failure told, with the host that failed."""
-        host, reason = host_of(self.served_from), str(error)
-        self._trouble.broke(reason if host in reason else f"{host}: {reason}")
 
     def _connected(self, sock: socket.socket) -> None:
         self._sockets.add(sock)
@@ -220,7 +216,7 @@ class HttpSource:
                 self._next_location(error)
 
     def _next_location(self, error: Exception) -> None:
-        self._note(error)
+        self._trouble.broke(str(error))
         self._locations.pop(0)
         self._fruitless = 0
         self.retries += 1
@@ -234,6 +230,10 @@ class HttpSource:
             if validator := location.validator():
                 headers["If-Range"] = validator
         response = self._request(location, headers)
+        if response.status == 416 and self.size is None and response.header("Content-Range") == f"bytes */{self._position}":
+            response.close()  # all of it had come, but for the word that this was all
+            headers = {}
+            response = self._request(location, headers)
         try:
             if response.status == 206 and headers:
                 self._check_continuation(response, location)
@@ -272,7 +272,8 @@ class HttpSource:
         while left:
             count = response.readinto(scratch[: min(left, _READ_BYTES)])
             if not count:
-                raise Broken("the connection was closed while reading up to the byte reached")
+                raise Broken(f"{response.host}: the connection was closed while reading up to the byte reached")
+            self._trouble.moved()
             digest.update(scratch[:count])
             left -= count
             now = time.monotonic()
@@ -324,7 +325,7 @@ class HttpSource:
                 done += count
                 self._trouble.asked()
             if done < wanted:
-                raise Broken("the connection was closed too early")
+                raise Broken(f"{response.host}: {CUT_OFF}")
             return bytes(data)
         finally:
             response.close()

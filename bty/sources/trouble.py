@@ -16,7 +16,6 @@ class Trouble:
         self.last_break = ""
         self._reason = ""
         self._since: float | None = None  # when a server was asked for what has not come
-        self._is_silent = False  # whether the reason is one for which nothing comes
 
     def asked(self) -> None:
         """Note that a server is asked for bytes, and waited for."""
@@ -31,15 +30,19 @@ class Trouble:
         """Note why a connection failed: no bytes come until `came` is called."""
         self._since = self._since or time.monotonic()
         self.last_break = self._reason = reason[:_MOST_CHARACTERS]
-        self._is_silent = True
 
     def goes_back(self, reason: str) -> None:
-        """Note why what comes until `came` is called is nothing new."""
-        self._reason, self._is_silent = reason[:_MOST_CHARACTERS], False
+        """Note why what comes until `came` is called is nothing new; `moved` tells of it."""
+        self._reason = reason[:_MOST_CHARACTERS]
+        self.moved()
+
+    def moved(self) -> None:
+        """Note that something came that is nothing new."""
+        self._since = time.monotonic()
 
     def words(self) -> str | None:
         """Return why no bytes come just now, None while they do."""
         reason, since = self._reason, self._since
-        silent_s = time.monotonic() - since if since is not None and (self._is_silent or not reason) else 0.0
+        silent_s = time.monotonic() - since if since is not None else 0.0
         silence = f"no byte for {silent_s:.0f} s" if silent_s >= SILENCE_S else ""
         return ", ".join(filter(None, (reason, silence))) or None

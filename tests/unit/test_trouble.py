@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import time
 from pathlib import Path
@@ -9,10 +10,13 @@ from pathlib import Path
 import pytest
 
 from bty.flash import waits
+from bty.flash.part import find_trouble
 from bty.flash.readback import read_back
 from bty.flash.waits import Waits
 from bty.flash.writer import HEAD_BYTES, DiskWriter
 from bty.host.console import tell
+from bty.model.disk import Disk
+from bty.sources.reasons import reason_of
 from bty.sources.source import NoRanges
 from bty.sources.spool import SpoolWhereNeeded
 from bty.sources.trouble import SILENCE_S, Trouble
@@ -63,13 +67,46 @@ def test_a_silence_is_told_once_it_is_long(clock: Clock) -> None:
 
 
 def test_what_is_read_again_is_no_silence(clock: Clock) -> None:
-    """Bytes come, though none that are new; why the connection broke before is kept."""
+    """Bytes come, though none that are new; why the connection broke before is kept, and a silence meanwhile is one."""
     trouble = Trouble()
     trouble.asked()
     trouble.broke("reset")
-    trouble.goes_back("reading the first 2 MiB again")
     clock.now += 60
+    trouble.goes_back("reading the first 2 MiB again")
+    clock.now += 4
+    trouble.moved()
+    clock.now += 4
     assert (trouble.words(), trouble.last_break) == ("reading the first 2 MiB again", "reset")
+    clock.now += 2
+    assert trouble.words() == "reading the first 2 MiB again, no byte for 6 s"
+    trouble.broke("timed out")
+    assert trouble.words() == "timed out, no byte for 6 s"
+
+
+def test_what_has_come_is_no_reason() -> None:
+    """A body that was cut is an error that carries it."""
+    assert reason_of(http.client.IncompleteRead(b"root:secret", 5)) == "the connection was closed too early"
+    assert reason_of(ValueError(b"root:secret")) == "ValueError"
+
+
+class StubPart:
+    """A disk of a flash, as far as who holds whom up is concerned."""
+
+    def __init__(self, path: str, trouble: str | None, *, is_in_step: bool = True) -> None:
+        self.disk, self._trouble, self.is_in_step = Disk(path=path, size_bytes=1, device="8:0"), trouble, is_in_step
+
+    @property
+    def trouble(self) -> str | None:
+        told, self._trouble = self._trouble, None  # it answers as soon as it has been asked about
+        return told
+
+
+def test_a_disk_holds_others_up_as_long_as_they_go_in_step() -> None:
+    """Who has all of the image waits for nobody; a disk that answers just now is not told of."""
+    assert find_trouble(StubPart("/dev/a", None), (StubPart("/dev/b", "silent"),)) == "/dev/b holds it up: silent"
+    assert find_trouble(StubPart("/dev/a", "mute"), (StubPart("/dev/b", "silent"),)) == "mute"
+    assert find_trouble(StubPart("/dev/a", None, is_in_step=False), (StubPart("/dev/b", "silent"),)) is None
+    assert find_trouble(StubPart("/dev/a", None), (StubPart("/dev/b", "silent", is_in_step=False),)) is None
 
 
 def test_a_disk_that_does_not_answer_is_told_of(clock: Clock) -> None:

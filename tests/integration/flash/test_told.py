@@ -128,16 +128,18 @@ def test_a_source_that_cannot_be_reached_tells_why_while_it_is_tried(
     assert disk.read(len(raw)) == raw
 
 
-def test_a_server_that_is_silent_is_told_while_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("came", [3000, MIB // 2])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_server_that_is_silent_is_told_while_it_is(monkeypatch: pytest.MonkeyPatch, came: int, chunked: bool) -> None:
     """Long before its connection is given up, and what it has sent is there; that we left is no trouble."""
     monkeypatch.setattr("bty.sources.trouble.SILENCE_S", 0.2)
-    stall = Behaviour(end=End.STALL, end_after=MIB // 2)
+    stall = Behaviour(end=End.STALL, end_after=came, chunked=chunked)
     read: list[int] = []
     with hostile_server(Hostile(body=bytes(2 * MIB), script=[stall])) as server, ThreadPoolExecutor(1) as pool:
         source = HttpSource([Location.of(f"{server.url}/x.img")], name="x.img", stall_limit_s=40)
         source.open()
         reading = pool.submit(_read_all, source, read)
-        eventually(lambda: sum(read) == MIB // 2)
+        eventually(lambda: sum(read) == came)
         eventually(lambda: source.trouble or reading.done())
         assert str(source.trouble).startswith("no byte for ")
         source.abort()
@@ -146,11 +148,23 @@ def test_a_server_that_is_silent_is_told_while_it_is(monkeypatch: pytest.MonkeyP
         assert (source.last_break, source.retries) == ("", 0)
 
 
-def _read_all(source: HttpSource, read: list[int]) -> None:
+def _read_all(source: HttpSource, read: list[int]) -> str:
     view, digest = memoryview(bytearray(MIB)), hashlib.sha256()
     while count := source.readinto(view, digest.hexdigest):
         digest.update(view[:count])
         read.append(count)
+    return digest.hexdigest()
+
+
+def test_what_came_of_a_connection_counts_however_little_it_was() -> None:
+    """Far more connections than may bring nothing, each reset after a few thousand bytes, part of which came with the headers."""
+    body = os.urandom(100_000)
+    with hostile_server(Hostile(body=body, script=[Behaviour(end=End.RESET, end_after=4000)])) as server:
+        source = HttpSource([Location.of(f"{server.url}/x.img")], name="x.img", stall_limit_s=20)
+        source.open()
+        assert _read_all(source, []) == hashlib.sha256(body).hexdigest()
+        source.close()
+    assert source.retries == 24
 
 
 def test_what_a_server_says_never_acts_on_a_terminal() -> None:
@@ -192,6 +206,29 @@ def test_a_tls_stream_that_breaks_is_not_called_a_server_without_tls(monkeypatch
             _read_all(source, [])
         with pytest.raises(SourceFailed, match="its TLS connection broke"):
             fetch_document(address, max_bytes=MIB)
+
+
+def test_all_that_lacks_the_word_that_it_is_all_is_asked_for_again() -> None:
+    """A chunked body whose end was cut off came whole: that nothing is behind it does not mean that it has changed."""
+    body, asked = os.urandom(100_000), []
+    chunk = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: "a"\r\n\r\n' + b"%x\r\n" % len(body) + body + b"\r\n"
+    nothing = b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nContent-Range: bytes */100000\r\n\r\n"
+    answers = [chunk, nothing, chunk + b"0\r\n\r\n"]
+
+    def answer(connection: socket.socket) -> None:
+        with connection:
+            asked.append(connection.recv(65536))
+            connection.sendall(answers.pop(0))
+
+    with listening(answer) as url:
+        source = HttpSource([Location.of(f"{url}/x.img")], name="x.img", stall_limit_s=4)
+        source.open()
+        read: list[int] = []
+        digest = _read_all(source, read)
+        source.close()
+    assert digest == hashlib.sha256(body).hexdigest()
+    assert [b"Range: bytes=100000-" in request for request in asked] == [False, True, False]
+    assert source.last_break.endswith("the connection was closed too early")
 
 
 def _say(answer: bytes, connection: socket.socket) -> None:
