@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bty.daemon import keys
 from bty.errors import ConfigFailed
-from bty.model.event import Kind
+from bty.model.event import Event, Kind
 from bty.services import webhooks
 from bty.store import webhooks as table
 from tests.support.api import Operator
@@ -201,14 +201,13 @@ async def test_dead_letters_are_forgotten_on_demand(daemon, receiver):
 async def test_too_many_are_given_up_the_oldest_first(tmp_path, receiver, monkeypatch):
     """Of a long absence only the newest events are sent; one event and the last of the dead letters tell of the others."""
     config = make_config(tmp_path / "state", HOOK.format(url=receiver.url))
+    monkeypatch.setattr(webhooks, "WAITING_MAX", 5)
+    kinds = ["machine.created"] * 20 + ["machine.deleted"]
     async with running(config) as daemon:
-        events = daemon.app[keys.EVENTS]
         store = daemon.app[keys.STORE]
-        await store.write(
-            *[("INSERT INTO events (ts, kind, summary) VALUES ('2026-01-01', 'machine.created', ?)", (str(n),)) for n in range(20)]
-        )
-        monkeypatch.setattr(webhooks, "WAITING_MAX", 5)
-        await events.record("machine.deleted", "the newest")
+        # In one transaction: whenever the webhook looks, all of them wait.
+        await store.write(*[("INSERT INTO events (ts, kind, summary) VALUES ('2026-01-01', ?, '')", (kind,)) for kind in kinds])
+        daemon.app[keys.WEBHOOKS].hear(Event(id=1, ts="2026-01-01", kind=Kind.MACHINE_DELETED, summary=""))
         await eventually(lambda: receiver.posts and receiver.kinds[-1] == "machine.deleted")
         await daemon.log_in()
         hook = await described(daemon, lambda hook: hook["delivered"] == 5)

@@ -94,4 +94,5 @@ def clean_env(extra: dict[str, str] | None = None) -> dict[str, str]:
 def _is_ready(log: str, start: int, daemon: DaemonProcess) -> bool:
     text = Path(log).read_text()[start:]
     daemon.lines = text.splitlines()
-    return re.search(r"^bty-web \S+ ready on ", text, re.MULTILINE) is not None
+    # The next step is the last thing it says; what it says may come line by line.
+    return re.search(r"^bty-web \S+ ready on .*^next: [^\n]*\n", text, re.MULTILINE | re.DOTALL) is not None
