@@ -104,16 +104,14 @@ class Response:
         less than that is asked for in another way.
         """
         response = self._response
+        if response.length is not None:
+            view = view[: response.length]
         is_large = len(view) > io.DEFAULT_BUFFER_SIZE
         if response.chunked or response.isclosed() or not self._is_drained or not is_large:
             data = response.read1(min(len(view), _CHUNK_BYTES if response.chunked else io.DEFAULT_BUFFER_SIZE))
             self._is_drained = self._is_drained or is_large
             view[: len(data)] = data
             return len(data)
-        if response.length is not None:
-            view = view[: response.length]
-        if 0 < len(view) <= io.DEFAULT_BUFFER_SIZE:
-            return self._read_once(view)
         count = response.fp.readinto1(view)
         if response.length is not None:
             response.length -= count
