@@ -118,17 +118,7 @@ class Webhooks:
 
     async def describe(self) -> list[dict[str, Any]]:
         """Return each webhook and how it goes. Of its address only the host: what is behind that is often a secret."""
-        return [
-            {
-                "host": hook.host,
-                "events": list(hook.config.events),
-                "signed": bool(hook.config.secret),
-                "waiting": await table.count_waiting(self._store, hook.mark.cursor, hook.globs),
-                "delivered": hook.mark.delivered,
-                "dead": await table.dead_letters(self._store, hook.key),
-            }
-            for hook in self._hooks
-        ]
+        return [await self._describe(hook, hook.mark) for hook in self._hooks]
 
     async def check(self) -> Check:
         """Return the line of health. Raises `StoreFailed`."""
@@ -139,6 +129,17 @@ class Webhooks:
             hint = "mend the receiver, then have them sent again or forget them on the settings page"
             return Check(name="webhooks", state=State.FAILED, detail=detail, hint=hint)
         return Check(name="webhooks", state=State.OK, detail=f"{sum(hook.mark.delivered for hook in self._hooks)} events were delivered")
+
+    async def _describe(self, hook: _Hook, mark: Mark) -> dict[str, Any]:
+        """Return how a webhook goes, as of *mark*: it goes on while this reads."""
+        return {
+            "host": hook.host,
+            "events": list(hook.config.events),
+            "signed": bool(hook.config.secret),
+            "waiting": await table.count_waiting(self._store, mark.cursor, hook.globs),
+            "delivered": mark.delivered,
+            "dead": await table.dead_letters(self._store, hook.key),
+        }
 
     async def _deliver_all(self, hook: _Hook, session: aiohttp.ClientSession) -> None:
         while True:

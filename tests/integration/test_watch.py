@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from aiohttp import web
@@ -15,9 +17,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from bty.daemon import keys
 from bty.errors import ConfigFailed
-from bty.model.event import Event, Kind
+from bty.model.event import Kind
 from bty.services import webhooks
 from bty.store import webhooks as table
+from bty.units import utc_now
 from tests.support.api import Operator
 from tests.support.daemon import make_config, running
 from tests.support.process import daemon_process
@@ -203,12 +206,11 @@ async def test_too_many_are_given_up_the_oldest_first(tmp_path, receiver, monkey
     config = make_config(tmp_path / "state", HOOK.format(url=receiver.url))
     monkeypatch.setattr(webhooks, "WAITING_MAX", 5)
     kinds = ["machine.created"] * 20 + ["machine.deleted"]
+    async with running(config):
+        pass  # from now on it is known, and what happens while nothing runs waits for it
+    with closing(sqlite3.connect(tmp_path / "state" / "state.db")) as db, db:
+        db.executemany("INSERT INTO events (ts, kind, summary) VALUES (?, ?, '')", [(utc_now(), kind) for kind in kinds])
     async with running(config) as daemon:
-        store = daemon.app[keys.STORE]
-        # In one transaction: whenever the webhook looks, all of them wait.
-        await store.write(*[("INSERT INTO events (ts, kind, summary) VALUES ('2026-01-01', ?, '')", (kind,)) for kind in kinds])
-        daemon.app[keys.WEBHOOKS].hear(Event(id=1, ts="2026-01-01", kind=Kind.MACHINE_DELETED, summary=""))
-        await eventually(lambda: receiver.posts and receiver.kinds[-1] == "machine.deleted")
         await daemon.log_in()
         hook = await described(daemon, lambda hook: hook["delivered"] == 5)
         (event,) = await daemon.events(kind="system.webhook.failed")
