@@ -1,4 +1,4 @@
-"""One GET on a connection of its own, which another thread can shut down."""
+"""One GET on a connection, which another thread can shut down, and more of them while it stays open."""
 
 from __future__ import annotations
 
@@ -29,23 +29,36 @@ class Refused(SourceFailed):
     """This address will not serve the image; another one may."""
 
 
+_Ask = Callable[[Mapping[str, str]], http.client.HTTPResponse]
+
+
 class Response:
     """An answer whose headers have come, and the socket under it. `host` is whose it is."""
 
-    def __init__(self, host: str, sock: socket.socket, response: http.client.HTTPResponse) -> None:
+    def __init__(self, host: str, sock: socket.socket, response: http.client.HTTPResponse, ask: _Ask) -> None:
         self.host = host
         self.status = response.status
         self.reason = plain_text(response.reason)[:_REASON_CHARACTERS]
         self.length = response.length
         self._sock = sock
         self._response = response
+        self._ask = ask
         self._is_drained = False  # whether what came with the headers has been read
 
     @classmethod
-    def get(cls, url: str, headers: Mapping[str, str], read_timeout_s: float, connected: Callable[[socket.socket], None]) -> Response:
+    def get(
+        cls,
+        url: str,
+        headers: Mapping[str, str],
+        read_timeout_s: float,
+        connected: Callable[[socket.socket], None],
+        *,
+        keep: bool = False,
+    ) -> Response:
         """Connect, send one GET and wait for its headers; redirects are the caller's. Raises `Broken`, `Refused`.
 
-        *connected* is told the socket before the first wait, so that another thread can shut it down.
+        *connected* is told the socket before the first wait, so that another thread can shut it down. With *keep* the server is not
+        told to close the connection, and `again` may be called.
         """
         try:
             parts = urlsplit(url)
@@ -61,13 +74,19 @@ class Response:
         host, stands = host_of(url), False
         try:
             connection.connect()
+            connection.auto_open = 0  # a connection that *connected* is not told of is none
             stands = True
             sock = connection.sock
             sock.settimeout(read_timeout_s)
             connected(sock)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request("GET", target, headers={"User-Agent": f"bty/{__version__}", "Connection": "close", **headers})
-            return cls(host, sock, _headers(connection, sock, read_timeout_s * _HEADERS_TIMES))
+            always = {"User-Agent": f"bty/{__version__}", "Connection": "keep-alive" if keep else "close", **headers}
+
+            def ask(others: Mapping[str, str]) -> http.client.HTTPResponse:
+                connection.request("GET", target, headers={**always, **others})
+                return _headers(connection, sock, read_timeout_s * _HEADERS_TIMES)
+
+            return cls(host, sock, ask({}), ask)
         except ssl.SSLCertVerificationError as error:
             connection.close()
             raise Refused(f"{host}: {reason_of(error)}") from error
@@ -80,6 +99,19 @@ class Response:
         except SourceFailed:
             connection.close()
             raise
+
+    def again(self, headers: Mapping[str, str]) -> Response:
+        """Ask for the same address once more, with other *headers*, on the same connection. This one's body must have been read.
+
+        Raises `Broken`, where the connection does not stay open or did not.
+        """
+        if self._response.will_close or self._response.length != 0:
+            raise Broken(f"{self.host}: the connection is not kept")
+        try:
+            self._response.close()
+            return Response(self.host, self._sock, self._ask(headers), self._ask)
+        except (http.client.HTTPException, OSError, ValueError) as error:
+            raise Broken(f"{self.host}: {reason_of(error, in_stream=True)}") from error
 
     def header(self, name: str) -> str | None:
         """Return a header of the answer."""

@@ -91,6 +91,7 @@ class HttpSource:
         self._read_timeout_s = min(_READ_TIMEOUT_S, stall_limit_s / 2)
         self._position = 0
         self._response: Response | None = None
+        self._read: tuple[Location, Response] | None = None  # the last read of its own: the next may go on its connection
         self._fruitless = 0
         self._last_byte_at = 0.0
         self._trouble = Trouble()
@@ -140,7 +141,10 @@ class HttpSource:
             return count
 
     def pread(self, offset: int, length: int) -> bytes:
-        """Return *length* bytes at *offset* by a range request of its own, tried at each location in turn."""
+        """Return *length* bytes at *offset* by a range request of its own, tried at each location in turn.
+
+        Reads that follow each other go on one connection where the server keeps it: the tables of an image are many.
+        """
         error: SourceFailed = NoRanges(f"{self.served_from} does not answer range requests")
         for location in self._locations:
             for pause_s in (*_BACKOFF_S[:3], None):
@@ -166,10 +170,13 @@ class HttpSource:
             shut_down(sock)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
         if self._response:
             self._response.close()
             self._response = None
+        if self._read:
+            self._read[1].close()
+            self._read = None
 
     def _broke(self, error: Exception) -> None:
         """Note that the stream broke; raise `SourceFailed` when it is not worth another try."""
@@ -307,9 +314,11 @@ class HttpSource:
         location.modified = response.header("Last-Modified")
 
     def _pread_once(self, location: Location, offset: int, length: int) -> bytes:
-        response = self._request(location, {"Range": f"bytes={offset}-{offset + length - 1}"})
+        headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
+        response = self._ask_again(location, headers) or self._request(location, headers, keep=True)
         try:
             if response.status == 416:
+                response.close()
                 return b""
             if response.status == 200:
                 raise NoRanges(f"{location.shown} does not answer range requests")
@@ -326,20 +335,38 @@ class HttpSource:
                 self._trouble.asked()
             if done < wanted:
                 raise Broken(f"{response.host}: {CUT_OFF}")
-            return bytes(data)
-        finally:
+        except BaseException:
             response.close()
+            raise
+        self._read = location, response
+        return bytes(data)
 
-    def _request(self, location: Location, headers: dict[str, str]) -> Response:
+    def _ask_again(self, location: Location, headers: dict[str, str]) -> Response | None:
+        """Ask where the last read was answered, on its connection; None where that gives no part of the image any more."""
+        if self._read is None:
+            return None
+        (place, response), self._read = self._read, None
+        try:
+            if place is location:
+                self._trouble.asked()
+                response = response.again(headers)
+                if response.status == 206:
+                    return response
+        except Broken:  # closed meanwhile, as servers do; a new connection tells what else it may be
+            pass
+        response.close()
+        return None
+
+    def _request(self, location: Location, headers: dict[str, str], *, keep: bool = False) -> Response:
         """Send one GET, through redirects. Raises `Broken` where no answer came."""
         self._check_aborted()
         self._trouble.asked()
-        response = wait_unless(self._aborted, lambda: self._ask(location, headers))
+        response = wait_unless(self._aborted, lambda: self._ask(location, headers, keep))
         if response is None:
             raise SourceFailed("the fetch was stopped")
         return response
 
-    def _ask(self, location: Location, headers: dict[str, str]) -> Response:
+    def _ask(self, location: Location, headers: dict[str, str], keep: bool) -> Response:
         try:
             endpoint = location.find()
         except SourceFailed as error:  # a registry that does not answer just now
@@ -348,7 +375,7 @@ class HttpSource:
         origin = urlsplit(url).netloc
         for _ in range(_REDIRECT_LIMIT + 1):
             extra = endpoint.headers if urlsplit(url).netloc == origin else {}
-            response = Response.get(url, {**extra, **headers}, self._read_timeout_s, self._connected)
+            response = Response.get(url, {**extra, **headers}, self._read_timeout_s, self._connected, keep=keep)
             target = response.header("Location")
             if response.status not in (301, 302, 303, 307, 308) or not target:
                 return response

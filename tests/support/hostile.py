@@ -47,6 +47,8 @@ class Hostile:
     other_body: bytes = b""
     script: list[Behaviour] = field(default_factory=list)
     validators: str = "strong"  # strong | weak | date | none
+    keeps: bool = False  # a connection is kept after an answer that was told to be whole, whether or not its length was true
+    connections: int = 0
     requests: list[str] = field(default_factory=list)
     url: str = ""
 
@@ -75,28 +77,39 @@ def hostile_server(hostile: Hostile, port: int = 0) -> Iterator[Hostile]:
 def _answer(connection: socket.socket, hostile: Hostile) -> None:
     with connection:
         connection.settimeout(10)
-        request = b""
-        while b"\r\n\r\n" not in request:
-            chunk = connection.recv(65536)
-            if not chunk:
-                return
-            request += chunk
-        text = request.decode()
-        if text.split()[1].endswith(".bmap"):  # looked for on the off chance, and no part of a script
-            connection.sendall(b"HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n")
-            return
-        hostile.requests.append(text)
-        behaviour = hostile.next_behaviour()
-        head, body = _response(text, hostile, behaviour)
-        limit = len(body) if behaviour.end is End.WHOLE else min(behaviour.end_after, len(body))
-        connection.sendall(head)
-        connection.sendall(_framed(body[:limit], behaviour, whole=behaviour.end is End.WHOLE))
-        if behaviour.end is End.RESET:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        elif behaviour.end is End.STALL:
-            connection.settimeout(None)
-            while connection.recv(4096):
-                pass
+        hostile.connections += 1
+        while (request := _request(connection)) and _answer_one(connection, hostile, request):
+            pass
+
+
+def _request(connection: socket.socket) -> str:
+    request = b""
+    while b"\r\n\r\n" not in request:
+        chunk = connection.recv(65536)
+        if not chunk:
+            return ""
+        request += chunk
+    return request.decode()
+
+
+def _answer_one(connection: socket.socket, hostile: Hostile, text: str) -> bool:
+    """Answer a request as the script says; tell whether the connection takes another."""
+    if text.split()[1].endswith(".bmap"):  # looked for on the off chance, and no part of a script
+        connection.sendall(b"HTTP/1.1 404 None\r\nContent-Length: 0\r\n\r\n")
+        return False
+    hostile.requests.append(text)
+    behaviour = hostile.next_behaviour()
+    head, body = _response(text, hostile, behaviour)
+    limit = len(body) if behaviour.end is End.WHOLE else min(behaviour.end_after, len(body))
+    connection.sendall(head)
+    connection.sendall(_framed(body[:limit], behaviour, whole=behaviour.end is End.WHOLE))
+    if behaviour.end is End.RESET:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    elif behaviour.end is End.STALL:
+        connection.settimeout(None)
+        while connection.recv(4096):
+            pass
+    return b"Connection: close" not in head and behaviour.end is End.WHOLE and behaviour.status is None
 
 
 def _response(request: str, hostile: Hostile, behaviour: Behaviour) -> tuple[bytes, bytes]:
@@ -129,7 +142,9 @@ def _response(request: str, hostile: Hostile, behaviour: Behaviour) -> tuple[byt
     elif not behaviour.no_length:
         headers["Content-Length"] = str(max(0, len(body) + behaviour.length_delta))
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {status}\r\n{lines}Connection: close\r\n\r\n".encode(), body
+    if not hostile.keeps or behaviour.no_length or re.search(r"(?im)^connection: close\r$", request):
+        lines += "Connection: close\r\n"
+    return f"HTTP/1.1 {status}\r\n{lines}\r\n".encode(), body
 
 
 def _range(request: str, total: int) -> tuple[int | None, int]:
