@@ -131,7 +131,7 @@ class Webhooks:
         return Check(name="webhooks", state=State.OK, detail=f"{sum(hook.mark.delivered for hook in self._hooks)} events were delivered")
 
     async def _describe(self, hook: _Hook, mark: Mark) -> dict[str, Any]:
-        """Return how a webhook goes, as of *mark*: it goes on while this reads."""
+        """Return how a webhook goes, what waits and what was delivered as of *mark*: it goes on while this reads."""
         return {
             "host": hook.host,
             "events": list(hook.config.events),

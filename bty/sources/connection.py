@@ -57,8 +57,8 @@ class Response:
     ) -> Response:
         """Connect, send one GET and wait for its headers; redirects are the caller's. Raises `Broken`, `Refused`.
 
-        *connected* is told the socket before the first wait, so that another thread can shut it down. With *keep* the server is not
-        told to close the connection, and `again` may be called.
+        *connected* is told the socket before the first wait, so that another thread can shut it down. With *keep* the server is
+        asked to keep the connection, for `again`.
         """
         try:
             parts = urlsplit(url)
@@ -100,13 +100,13 @@ class Response:
             connection.close()
             raise
 
-    def again(self, headers: Mapping[str, str]) -> Response:
-        """Ask for the same address once more, with other *headers*, on the same connection. This one's body must have been read.
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether `again` may be called: the server keeps the connection, and the body has been read to its end."""
+        return not self._response.will_close and self._response.length == 0
 
-        Raises `Broken`, where the connection does not stay open or did not.
-        """
-        if self._response.will_close or self._response.length != 0:
-            raise Broken(f"{self.host}: the connection is not kept")
+    def again(self, headers: Mapping[str, str]) -> Response:
+        """Ask for the same address once more, with other *headers*, on the same connection. Raises `Broken`."""
         try:
             self._response.close()
             return Response(self.host, self._sock, self._ask(headers), self._ask)

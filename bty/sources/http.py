@@ -92,6 +92,7 @@ class HttpSource:
         self._position = 0
         self._response: Response | None = None
         self._read: tuple[Location, Response] | None = None  # the last read of its own: the next may go on its connection
+        self._keeps = True
         self._fruitless = 0
         self._last_byte_at = 0.0
         self._trouble = Trouble()
@@ -315,31 +316,14 @@ class HttpSource:
 
     def _pread_once(self, location: Location, offset: int, length: int) -> bytes:
         headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        response = self._ask_again(location, headers) or self._request(location, headers, keep=True)
+        response = self._ask_again(location, headers) or self._request(location, headers, keep=self._keeps)
         try:
-            if response.status == 416:
+            data = self._read_range(response, location, offset, length)
+            self._read = location, response
+            return data
+        finally:
+            if self._read is None:
                 response.close()
-                return b""
-            if response.status == 200:
-                raise NoRanges(f"{location.shown} does not answer range requests")
-            if response.status != 206:
-                raise _failure(response, location)
-            match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
-            if not match or int(match[1]) != offset or int(match[2]) < offset:
-                raise NoRanges(f"{location.shown} answered another range than it was asked for")
-            wanted = min(length, int(match[2]) - offset + 1)
-            data = bytearray(wanted)
-            done = 0
-            while done < wanted and (count := response.readinto(memoryview(data)[done:])):
-                done += count
-                self._trouble.asked()
-            if done < wanted:
-                raise Broken(f"{response.host}: {CUT_OFF}")
-        except BaseException:
-            response.close()
-            raise
-        self._read = location, response
-        return bytes(data)
 
     def _ask_again(self, location: Location, headers: dict[str, str]) -> Response | None:
         """Ask where the last read was answered, on its connection; None where that gives no part of the image any more."""
@@ -347,15 +331,36 @@ class HttpSource:
             return None
         (place, response), self._read = self._read, None
         try:
-            if place is location:
+            if self._keeps and place is location and response.is_kept:
                 self._trouble.asked()
                 response = response.again(headers)
                 if response.status == 206:
                     return response
-        except Broken:  # closed meanwhile, as servers do; a new connection tells what else it may be
-            pass
+        except Broken:
+            self._keeps = False  # it said that it would keep the connection: each further try might cost a timeout
         response.close()
         return None
+
+    def _read_range(self, response: Response, location: Location, offset: int, length: int) -> bytes:
+        """Return the *length* bytes at *offset* that were asked for, as many of them as there are."""
+        if response.status == 416:
+            return b""
+        if response.status == 200:
+            raise NoRanges(f"{location.shown} does not answer range requests")
+        if response.status != 206:
+            raise _failure(response, location)
+        match = _CONTENT_RANGE.fullmatch(response.header("Content-Range") or "")
+        if not match or int(match[1]) != offset or int(match[2]) < offset:
+            raise NoRanges(f"{location.shown} answered another range than it was asked for")
+        wanted = min(length, int(match[2]) - offset + 1)
+        data = bytearray(wanted)
+        done = 0
+        while done < wanted and (count := response.readinto(memoryview(data)[done:])):
+            done += count
+            self._trouble.asked()
+        if done < wanted:
+            raise Broken(f"{response.host}: {CUT_OFF}")
+        return bytes(data)
 
     def _request(self, location: Location, headers: dict[str, str], *, keep: bool = False) -> Response:
         """Send one GET, through redirects. Raises `Broken` where no answer came."""

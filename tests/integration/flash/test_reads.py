@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,9 +12,10 @@ import pytest
 from bty.errors import SourceFailed
 from bty.sources.http import Endpoint, HttpSource, Location
 from tests.support.hostile import Behaviour, End, Hostile, hostile_server
-from tests.support.listening import answering
+from tests.support.listening import answering, listening
 
 BODY = random.Random(3).randbytes(300_000)
+PART = b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-3/9\r\nContent-Length: 4\r\n\r\nabcd"
 OFFSETS = (0, 65_536, 299_000, 4096, 123_457)
 
 
@@ -33,7 +35,7 @@ def read_all(source: HttpSource) -> None:
 
 
 def test_reads_share_a_connection() -> None:
-    """Five reads, one connection; and one that goes over the end gets what there is, after which the next has a new one."""
+    """Five reads, one connection; those that go over the end get what there is, and the next are right again."""
     with reading() as (source, hostile):
         read_all(source)
         assert (len(hostile.requests), hostile.connections) == (5, 1)
@@ -82,14 +84,37 @@ def test_another_range_than_asked_for_is_refused_on_a_kept_connection_too() -> N
 
 def test_a_kept_connection_that_was_closed_meanwhile_is_no_trouble() -> None:
     """A server may promise to keep it and close it in the next moment."""
-    part = b"HTTP/1.1 206 Partial\r\nContent-Range: bytes 0-3/9\r\nContent-Length: 4\r\n\r\nabcd"
-    with answering(lambda connection: (connection.sendall(part), connection.close())[0]) as url:
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(PART)
+        connection.shutdown(socket.SHUT_RDWR)
+
+    with answering(answer) as url:
         source = HttpSource([Location.of(f"{url}/x")], name="x", stall_limit_s=1)
         try:
             assert [source.pread(0, 4) for _ in range(3)] == [b"abcd"] * 3
             assert (source.last_break, source.trouble) == ("", None)
         finally:
             source.close()
+
+
+def test_a_kept_connection_that_falls_silent_costs_one_timeout() -> None:
+    """Something between us and the server may let one request through for each connection: it is believed no second time."""
+    second_requests = []
+
+    def serve(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(PART)
+        while data := connection.recv(65536):
+            second_requests.append(data)
+
+    with listening(serve) as url:
+        source = HttpSource([Location.of(f"{url}/x")], name="x", stall_limit_s=1)
+        try:
+            assert [source.pread(0, 4) for _ in range(5)] == [b"abcd"] * 5
+        finally:
+            source.close()
+    assert len(second_requests) == 1
 
 
 def test_whoever_may_read_is_asked_once_for_all_reads() -> None:
